@@ -1,0 +1,184 @@
+"""Every failure this software tells its callers about.
+
+    TriremeError                     code                  reason
+    |- InvalidInput                  INVALID_ARGUMENT      given by the raiser
+    |- Unsupported                   UNIMPLEMENTED         FILTER_UNSUPPORTED
+    |- NotFound                      NOT_FOUND             given by the raiser
+    |- CollectionExists              ALREADY_EXISTS        COLLECTION_EXISTS
+    |- Exhausted                     RESOURCE_EXHAUSTED
+    |  |- Overloaded                                       OVERLOADED
+    |  `- StorageFull                                      STORAGE_FULL
+    |- OutOfTime                     DEADLINE_EXCEEDED     DEADLINE_EXCEEDED
+    |- Unreachable                   UNAVAILABLE
+    |  |- TritonUnavailable                                TRITON_UNAVAILABLE
+    |  |- ShardUnavailable                                 SHARD_UNAVAILABLE
+    |  `- IndexerUnavailable                               INDEXER_UNAVAILABLE
+    |- Precondition                  FAILED_PRECONDITION
+    |  |- ModelMismatch                                    MODEL_MISMATCH
+    |  |- NewerFormat                                      NEWER_FORMAT
+    |  `- BadEnvironment                                   ENVIRONMENT
+    |- BadModelOutput                INTERNAL              BAD_MODEL_OUTPUT
+    |- CorruptFile                   DATA_LOSS             CORRUPT_FILE
+    `- Fenced                        ABORTED               FENCED
+
+Reasons are the names in `error_reason.proto` without their prefix. Foreign errors become one of
+these at the boundary where they appear, with the cause kept.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import grpc
+
+
+class TriremeError(Exception):
+    """A failure with a gRPC code, a machine-readable reason and a remedy.
+
+    `message` says what is wrong with which value, `remedy` what the caller can do next, `field`
+    names the request field or setting at fault and may be empty.
+    """
+
+    code: ClassVar[grpc.StatusCode] = grpc.StatusCode.INTERNAL
+    reason: str = "INTERNAL"
+
+    def __init__(self, message: str, *, field: str = "", remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        subject = f"{self.field}: " if self.field else ""
+        return f"{subject}{self.message}" + (f"; {self.remedy}" if self.remedy else "")
+
+
+class InvalidInput(TriremeError):
+    """A request that can never succeed as it is."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+
+    def __init__(self, reason: str, message: str, *, field: str, remedy: str = "") -> None:
+        super().__init__(message, field=field, remedy=remedy)
+        self.reason = reason
+
+
+class Unsupported(TriremeError):
+    """A request for something that this version does not do."""
+
+    code = grpc.StatusCode.UNIMPLEMENTED
+    reason = "FILTER_UNSUPPORTED"
+
+
+class NotFound(TriremeError):
+    """A name that stands for nothing."""
+
+    code = grpc.StatusCode.NOT_FOUND
+
+    def __init__(self, reason: str, message: str, *, field: str = "", remedy: str = "") -> None:
+        super().__init__(message, field=field, remedy=remedy)
+        self.reason = reason
+
+
+class CollectionExists(TriremeError):
+    """A collection of this name is there already."""
+
+    code = grpc.StatusCode.ALREADY_EXISTS
+    reason = "COLLECTION_EXISTS"
+
+
+class Exhausted(TriremeError):
+    """Something finite is used up."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+class Overloaded(Exhausted):
+    """No permit left; `retry_after_seconds` says when to come back."""
+
+    reason = "OVERLOADED"
+
+    def __init__(self, message: str, *, retry_after_seconds: float) -> None:
+        super().__init__(message, remedy=f"try again in {retry_after_seconds:g} s")
+        self.retry_after_seconds = retry_after_seconds
+
+
+class StorageFull(Exhausted):
+    """The disk is full; nothing was written."""
+
+    reason = "STORAGE_FULL"
+
+
+class OutOfTime(TriremeError):
+    """The deadline passed before there was anything to answer."""
+
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+    reason = "DEADLINE_EXCEEDED"
+
+
+class Unreachable(TriremeError):
+    """A service that we depend on does not answer; trying again later may help."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+
+
+class TritonUnavailable(Unreachable):
+    """Triton does not answer, or not in time."""
+
+    reason = "TRITON_UNAVAILABLE"
+
+
+class ShardUnavailable(Unreachable):
+    """A shard does not answer, or not in time."""
+
+    reason = "SHARD_UNAVAILABLE"
+
+
+class IndexerUnavailable(Unreachable):
+    """The indexer does not answer, so nothing can be written now."""
+
+    reason = "INDEXER_UNAVAILABLE"
+
+
+class Precondition(TriremeError):
+    """The state of the system forbids this; somebody must change it first."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class ModelMismatch(Precondition):
+    """The model that is served is not the one that was agreed on."""
+
+    reason = "MODEL_MISMATCH"
+
+
+class NewerFormat(Precondition):
+    """State on disk was written by a newer version of this software."""
+
+    reason = "NEWER_FORMAT"
+
+
+class BadEnvironment(Precondition):
+    """Something this machine needs is missing, in use or misconfigured."""
+
+    reason = "ENVIRONMENT"
+
+
+class BadModelOutput(TriremeError):
+    """A model returned non-finite numbers or a wrong shape."""
+
+    reason = "BAD_MODEL_OUTPUT"
+
+
+class CorruptFile(TriremeError):
+    """A file is missing or does not have the checksum that its manifest gives."""
+
+    code = grpc.StatusCode.DATA_LOSS
+    reason = "CORRUPT_FILE"
+
+
+class Fenced(TriremeError):
+    """Another indexer has taken over this shard."""
+
+    code = grpc.StatusCode.ABORTED
+    reason = "FENCED"

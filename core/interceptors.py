@@ -1,0 +1,138 @@
+"""What every call of every role goes through: errors become statuses, calls are counted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from core.errors import TriremeError
+from core.rpc import status_of
+
+log = logging.getLogger(__name__)
+
+Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
+Context = Any
+
+
+class CallMetrics:
+    """Counts the calls of one role."""
+
+    def __init__(self, role: str, registry: CollectorRegistry) -> None:
+        labels = ("method", "code")
+        self.total = Counter(
+            f"trireme_{role}_calls_total", "Finished calls.", labels, registry=registry
+        )
+        # From a cached embedding (a millisecond) to the longest deadline (30 s).
+        self.seconds = Histogram(
+            f"trireme_{role}_call_duration_seconds",
+            "Time from a call's arrival to its end.",
+            ("method",),
+            buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30),
+            registry=registry,
+        )
+        self.in_flight = Gauge(
+            f"trireme_{role}_calls_in_flight", "Calls not yet finished.", registry=registry
+        )
+
+
+class Boundary(grpc.aio.ServerInterceptor):
+    """Turns our errors into statuses with details, hides foreign ones, counts every call.
+
+    A foreign exception is a fault of ours: the caller gets INTERNAL and a request id, the log gets
+    the rest under the same id.
+    """
+
+    def __init__(self, metrics: CallMetrics) -> None:
+        self._metrics = metrics
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Any:
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        method = handler_call_details.method
+        if handler.response_streaming:
+            name = "stream_stream" if handler.request_streaming else "unary_stream"
+            wrapped: Any = self._streaming(getattr(handler, name), method)
+        else:
+            name = "stream_unary" if handler.request_streaming else "unary_unary"
+            wrapped = self._unary(getattr(handler, name), method)
+        return _replaced(handler, name, wrapped)
+
+    def _unary(self, behaviour: Any, method: str) -> Any:
+        async def call(request: Any, context: Context) -> Any:
+            async with _Counted(self._metrics, method, context):
+                return await behaviour(request, context)
+
+        return call
+
+    def _streaming(self, behaviour: Any, method: str) -> Any:
+        async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+            async with _Counted(self._metrics, method, context):
+                async for response in behaviour(request, context):
+                    yield response
+
+        return call
+
+
+def _replaced(handler: Any, name: str, behaviour: Any) -> Any:
+    make = {
+        "unary_unary": grpc.unary_unary_rpc_method_handler,
+        "unary_stream": grpc.unary_stream_rpc_method_handler,
+        "stream_unary": grpc.stream_unary_rpc_method_handler,
+        "stream_stream": grpc.stream_stream_rpc_method_handler,
+    }[name]
+    return make(
+        behaviour,
+        request_deserializer=handler.request_deserializer,
+        response_serializer=handler.response_serializer,
+    )
+
+
+class _Counted:
+    """One call: counted on entry, timed and translated on exit."""
+
+    def __init__(self, metrics: CallMetrics, method: str, context: Context) -> None:
+        self._metrics = metrics
+        self._method = method
+        self._context = context
+        self._started = 0.0
+
+    async def __aenter__(self) -> None:
+        self._started = time.perf_counter()
+        self._metrics.in_flight.inc()
+
+    async def __aexit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        self._metrics.in_flight.dec()
+        self._metrics.seconds.labels(self._method).observe(time.perf_counter() - self._started)
+        status = self._status(error)
+        code = status.code if status is not None else self._context.code() or grpc.StatusCode.OK
+        self._metrics.total.labels(self._method, getattr(code, "name", str(code))).inc()
+        if status is not None:
+            await self._context.abort_with_status(status)
+
+    def _status(self, error: BaseException | None) -> Any:
+        """The status to end the call with; None if it went well, was aborted or was cancelled."""
+        if error is None or isinstance(
+            error, asyncio.CancelledError | grpc.aio.AbortError | GeneratorExit
+        ):
+            return None
+        if isinstance(error, TriremeError):
+            return status_of(error)
+        request_id = uuid.uuid4().hex
+        log.error(
+            "call failed unexpectedly",
+            extra={"method": self._method, "request_id": request_id},
+            exc_info=error,
+        )
+        return status_of(
+            TriremeError("something failed on our side", remedy=f"report request id {request_id}")
+        )
