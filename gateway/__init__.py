@@ -1,0 +1,7 @@
+"""The front of the query path: one address for every client.
+
+Start with `search`, which tells what happens to a query in order. `fusion` and `planning` are pure;
+`topology` knows which shard serves what; `scatter` asks shards; `passthrough` hands document and
+collection calls to the indexer unread.
+May import: `core` and the stubs. No index libraries here.
+"""

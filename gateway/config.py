@@ -1,0 +1,28 @@
+"""Settings of the gateway."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    """Every setting, with its unit in the name; `deploy/config.example.yaml` explains them."""
+
+    address: str
+    shards: tuple[str, ...]
+    indexer_address: str
+    triton_address: str
+    model_directory: Path
+    address_file: Path | None = None
+    metrics_address: str = ""
+    log_level: str = "info"
+    drain_seconds: float = 5.0
+    encoder_model: str = "bi_encoder"
+    reranker_model: str = "cross_encoder"
+    default_deadline_seconds: float = 2.0
+    longest_deadline_seconds: float = 30.0
+    max_concurrent_searches: int = 64
+    rerank_depth: int = 20
+    rerank_weight: float = 0.5

@@ -1,0 +1,93 @@
+"""Hands document and collection calls to the indexer, bytes for bytes, so that clients need one
+address. Creation and deletion of a collection are answered once searches see it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from core.errors import IndexerUnavailable
+from core.rpc import reason_of, status_of
+from gateway.topology import Topology
+from trireme.v1 import collection_pb2, document_pb2
+
+DOCUMENTS = document_pb2.DESCRIPTOR.services_by_name["DocumentService"]
+COLLECTIONS = collection_pb2.DESCRIPTOR.services_by_name["CollectionService"]
+CREATE = "/trireme.v1.CollectionService/CreateCollection"
+DELETE = "/trireme.v1.CollectionService/DeleteCollection"
+SETTLE_SECONDS = 2.0
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Passthrough(grpc.GenericRpcHandler):
+    """A handler for every method of the two services, and for no other."""
+
+    def __init__(self, channel: grpc.aio.Channel, topology: Topology) -> None:
+        self._channel = channel
+        self._topology = topology
+        self._handlers = {
+            f"/{service.full_name}/{method.name}": self._handler(
+                f"/{service.full_name}/{method.name}", method.client_streaming
+            )
+            for service in (DOCUMENTS, COLLECTIONS)
+            for method in service.methods
+        }
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        return self._handlers.get(handler_call_details.method)
+
+    def _handler(self, method: str, streaming: bool) -> Any:
+        if streaming:
+            return grpc.stream_stream_rpc_method_handler(self._stream(method))
+        return grpc.unary_unary_rpc_method_handler(self._unary(method))
+
+    def _unary(self, method: str) -> Any:
+        send: Any = self._channel.unary_unary(method)
+
+        async def forward(request: bytes, context: Context) -> bytes:
+            try:
+                response: bytes = await send(request, timeout=context.time_remaining())
+            except grpc.aio.AioRpcError as error:
+                await _pass_on(error, context)
+                raise
+            await self._settle(method, request)
+            return response
+
+        return forward
+
+    def _stream(self, method: str) -> Any:
+        open_stream: Any = self._channel.stream_stream(method)
+
+        async def forward(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+            try:
+                async for response in open_stream(requests, timeout=context.time_remaining()):
+                    yield response
+            except grpc.aio.AioRpcError as error:
+                await _pass_on(error, context)
+
+        return forward
+
+    async def _settle(self, method: str, request: bytes) -> None:
+        """Waits a moment until shards serve, or no longer serve, what was created or deleted."""
+        topology = self._topology
+        if method == CREATE:
+            name = collection_pb2.CreateCollectionRequest.FromString(request).collection.name
+            await topology.until(lambda: topology.serves(name), SETTLE_SECONDS)
+        elif method == DELETE:
+            name = collection_pb2.DeleteCollectionRequest.FromString(request).name
+            await topology.until(lambda: topology.serves_nowhere(name), SETTLE_SECONDS)
+
+
+async def _pass_on(error: grpc.aio.AioRpcError, context: Context) -> None:
+    """Ends the call as the indexer ended it; a lost indexer gets a reason of its own."""
+    if error.code() is grpc.StatusCode.UNAVAILABLE and not reason_of(error):
+        lost = IndexerUnavailable(
+            f"the indexer does not answer: {error.details()}",
+            remedy="try again shortly with the same request id; searches are not affected",
+        )
+        await context.abort_with_status(status_of(lost))
+    await context.abort(error.code(), error.details() or "", error.trailing_metadata() or ())

@@ -1,0 +1,85 @@
+"""The gateway process: everything is made in `create`, begins in `start`, ends in `stop`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import grpc
+from prometheus_client import CollectorRegistry
+
+from core.decoding import Decoding
+from core.interceptors import Boundary
+from core.rpc import RoleServer, open_channel
+from core.triton import TritonClient
+from gateway.admission import Admission
+from gateway.config import GatewayConfig
+from gateway.encoder import QueryEncoder
+from gateway.inference import InferenceServicer
+from gateway.metrics import GatewayMetrics
+from gateway.passthrough import COLLECTIONS, DOCUMENTS, Passthrough
+from gateway.rerank import Reranker
+from gateway.search import Search
+from gateway.service import SearchServicer
+from gateway.topology import Topology
+from trireme.v1 import inference_pb2, inference_pb2_grpc, search_pb2, search_pb2_grpc
+
+
+class Gateway:
+    """One gateway. Ready once a shard has said what it serves; Triton may come later."""
+
+    def __init__(self, config: GatewayConfig) -> None:
+        self._metrics = GatewayMetrics()
+        self._triton = TritonClient.create(config.triton_address)
+        self._topology = Topology(config.shards)
+        self._indexer = open_channel(config.indexer_address)
+        encoder = QueryEncoder(self._triton, config.model_directory)
+        reranker = Reranker(self._triton, config.reranker_model, config.model_directory)
+        admission = Admission(config.max_concurrent_searches)
+        search = Search(self._topology, encoder, reranker)
+        self._search = SearchServicer(search, admission, self._metrics, config)
+        self._inference = InferenceServicer(encoder, reranker, admission, config)
+        self._server = RoleServer.create(
+            config.address, self._add_services, [Boundary(self._metrics.calls), Decoding()]
+        )
+        self._host = config.address.rpartition(":")[0]
+
+    @classmethod
+    async def create(cls, config: GatewayConfig) -> Gateway:
+        """Binds the address; raises BadEnvironment if that is not possible."""
+        return cls(config)
+
+    @property
+    def address(self) -> str:
+        """The `host:port` that is really bound."""
+        return f"{self._host}:{self._server.port}"
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """What the metrics page shows."""
+        return self._metrics.registry
+
+    async def start(self) -> None:
+        """Begins to answer; returns when it is ready."""
+        await self._triton.start()
+        await self._topology.start()
+        await self._server.start()
+        await self._topology.first_contact()
+        await self._server.ready()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Lets calls in flight end, then lets go of everything."""
+        await self._server.stop(grace_seconds)
+        await self._topology.stop()
+        await self._indexer.close()
+        await self._triton.stop(grace_seconds)
+
+    def _add_services(self, server: grpc.aio.Server) -> Sequence[str]:
+        search_pb2_grpc.add_SearchServiceServicer_to_server(self._search, server)
+        inference_pb2_grpc.add_InferenceServiceServicer_to_server(self._inference, server)
+        server.add_generic_rpc_handlers((Passthrough(self._indexer, self._topology),))
+        return [
+            search_pb2.DESCRIPTOR.services_by_name["SearchService"].full_name,
+            inference_pb2.DESCRIPTOR.services_by_name["InferenceService"].full_name,
+            DOCUMENTS.full_name,
+            COLLECTIONS.full_name,
+        ]

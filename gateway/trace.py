@@ -1,0 +1,67 @@
+"""What a query went through: stage times and shortfalls, gathered as they happen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from gateway.query import Degradation, Timing
+
+WAIT = "wait"
+ENCODE = "encode"
+LEXICAL = "lexical"
+DENSE = "dense"
+FUSE = "fuse"
+FETCH = "fetch"
+RERANK = "rerank"
+STAGES = (WAIT, ENCODE, LEXICAL, DENSE, FUSE, FETCH, RERANK)
+
+
+class Span:
+    """One running stage; `inner_microseconds` may be set while it runs."""
+
+    def __init__(self) -> None:
+        self.inner_microseconds = 0
+
+
+class Trace:
+    """The diary of one query, from its arrival on."""
+
+    def __init__(self) -> None:
+        self._arrived = time.perf_counter_ns()
+        self._timings: list[Timing] = []
+        self._degraded: dict[tuple[str, str], Degradation] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Span]:
+        """Times one stage, also if it fails."""
+        span, started = Span(), self.elapsed_microseconds()
+        try:
+            yield span
+        finally:
+            length = self.elapsed_microseconds() - started
+            self._timings.append(Timing(name, started, length, span.inner_microseconds))
+
+    def degrade(self, shortfalls: Iterable[Degradation]) -> None:
+        """Notes shortfalls; those of one stage and reason become one, with all their shards."""
+        for new in shortfalls:
+            key = (new.stage, new.reason)
+            old = self._degraded.get(key)
+            shards = sorted({*old.shards, *new.shards} if old else new.shards)
+            message = f"{old.message}; {new.message}" if old else new.message
+            self._degraded[key] = Degradation(new.stage, new.reason, message, tuple(shards))
+
+    def elapsed_microseconds(self) -> int:
+        """Time since the query arrived."""
+        return (time.perf_counter_ns() - self._arrived) // 1000
+
+    @property
+    def timings(self) -> list[Timing]:
+        """Finished stages in order of their start."""
+        return sorted(self._timings, key=lambda timing: timing.start_microseconds)
+
+    @property
+    def degraded(self) -> list[Degradation]:
+        """Shortfalls in the order of the stages."""
+        return sorted(self._degraded.values(), key=lambda d: STAGES.index(d.stage))
