@@ -6,9 +6,11 @@ and individual rank learning methods", SIGIR 2009.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from operator import itemgetter
+from typing import NamedTuple
 
 RRF = "rrf"
 METHODS = (RRF,)
@@ -28,8 +30,7 @@ class FusionSettings:
         return self.dense_weight if leg == "dense" else self.lexical_weight
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """One document in one leg of one shard."""
 
     id: str
@@ -37,8 +38,7 @@ class Candidate:
     shard: int
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A place in one leg: rank from 1, the leg's score, what it added to the fused score."""
 
     rank: int
@@ -46,8 +46,7 @@ class Place:
     contribution: float
 
 
-@dataclass(frozen=True, slots=True)
-class Fused:
+class Fused(NamedTuple):
     """One document after fusion; `places` has one entry per leg that found it."""
 
     id: str
@@ -68,31 +67,44 @@ class Blended:
 
 def merge(rankings: Iterable[Sequence[Candidate]], limit: int) -> list[Candidate]:
     """The best `limit` candidates of all shards by descending score, ties by ascending id."""
-    everything = (candidate for ranking in rankings for candidate in ranking)
-    return heapq.nsmallest(limit, everything, key=lambda c: (-c.score, c.id))
+    by_id = sorted(chain.from_iterable(rankings), key=itemgetter(0))
+    by_id.sort(key=itemgetter(1), reverse=True)
+    return by_id[:limit]
 
 
-def fuse(legs: Mapping[str, Sequence[Candidate]], settings: FusionSettings) -> list[Fused]:
-    """All documents of all legs by descending fused score, ties by ascending id.
+def fuse(
+    legs: Mapping[str, Sequence[Candidate]], settings: FusionSettings, limit: int
+) -> list[Fused]:
+    """The best `limit` documents of all legs by descending fused score, ties by ascending id.
 
     A document's score is the sum over legs of weight / (k + rank). A leg of weight 0 still lends
     its documents, with no score of their own.
     """
-    places: dict[str, dict[str, Place]] = {}
+    scores: dict[str, float] = {}
+    for leg, ranking in legs.items():
+        weight = settings.weight(leg)
+        for rank, (id, _, _) in enumerate(ranking, start=1):
+            scores[id] = scores.get(id, 0.0) + weight / (settings.k + rank)
+    best = sorted(sorted(scores), key=scores.__getitem__, reverse=True)[:limit]
+    places, shards = _places(legs, settings, frozenset(best))
+    return [
+        Fused(id, shards[id], scores[id], rank, places[id]) for rank, id in enumerate(best, start=1)
+    ]
+
+
+def _places(
+    legs: Mapping[str, Sequence[Candidate]], settings: FusionSettings, wanted: frozenset[str]
+) -> tuple[dict[str, dict[str, Place]], dict[str, int]]:
+    """The places and shards of the wanted documents."""
+    places: dict[str, dict[str, Place]] = {id: {} for id in wanted}
     shards: dict[str, int] = {}
     for leg, ranking in legs.items():
         weight = settings.weight(leg)
-        for rank, candidate in enumerate(ranking, start=1):
-            contribution = weight / (settings.k + rank)
-            place = Place(rank, candidate.score, contribution)
-            places.setdefault(candidate.id, {})[leg] = place
-            shards[candidate.id] = candidate.shard
-    scores = {id: sum(p.contribution for p in found.values()) for id, found in places.items()}
-    order = sorted(scores, key=lambda id: (-scores[id], id))
-    return [
-        Fused(id, shards[id], scores[id], rank, places[id])
-        for rank, id in enumerate(order, start=1)
-    ]
+        for rank, (id, score, shard) in enumerate(ranking, start=1):
+            if id in wanted:
+                places[id][leg] = Place(rank, score, weight / (settings.k + rank))
+                shards[id] = shard
+    return places, shards
 
 
 def blend(ranking: Sequence[Fused], logits: Sequence[float], weight: float) -> list[Blended]:

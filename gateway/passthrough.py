@@ -90,4 +90,5 @@ async def _pass_on(error: grpc.aio.AioRpcError, context: Context) -> None:
             remedy="try again shortly with the same request id; searches are not affected",
         )
         await context.abort_with_status(status_of(lost))
-    await context.abort(error.code(), error.details() or "", error.trailing_metadata() or ())
+    metadata = tuple(error.trailing_metadata() or ())
+    await context.abort(error.code(), error.details() or "", metadata)

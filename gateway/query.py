@@ -35,6 +35,11 @@ class Query:
     rerank: RerankSettings
     min_position: Position
 
+    @property
+    def rerank_depth(self) -> int:
+        """Documents of the head that are to be reranked."""
+        return self.rerank.depth if self.rerank.enabled else 0
+
 
 @dataclass(frozen=True, slots=True)
 class Degradation:

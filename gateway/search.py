@@ -117,7 +117,7 @@ class Search:
     def _fuse(self, query: Query, legs: Mapping[str, Leg], diary: Trace) -> Sequence[Fused]:
         with diary.stage(trace.FUSE):
             merged = {name: merge(leg.rankings, query.window) for name, leg in legs.items()}
-            return fuse(merged, query.fusion)
+            return fuse(merged, query.fusion, max(query.page_size, query.rerank_depth))
 
     async def _fetch(
         self,
@@ -128,18 +128,18 @@ class Search:
         diary: Trace,
         deadline: Deadline,
     ) -> tuple[Sequence[Fused], Mapping[str, Fetched]]:
-        depth = query.rerank.depth if query.rerank.enabled else 0
-        head = ranked[: max(query.page_size, depth)]
-        if not head:
+        if not ranked:
             return [], {}
         with diary.stage(trace.FETCH):
             patience = deadline.earlier_by(planning.REPLY_SECONDS)
-            passages, missing = await scatter.fetch(view, head, depth, vector, patience)
+            passages, missing = await scatter.fetch(
+                view, ranked, query.rerank_depth, vector, patience
+            )
         diary.degrade(missing)
         if not passages:
             deadline.check("the documents could be fetched")
             raise ShardUnavailable("no shard that holds the hits answers", remedy="try again")
-        return [fused for fused in head if fused.id in passages], passages
+        return [fused for fused in ranked if fused.id in passages], passages
 
     async def _rerank(
         self,

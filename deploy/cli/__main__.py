@@ -1,0 +1,29 @@
+"""The `trireme` command."""
+
+from __future__ import annotations
+
+import click
+
+from deploy.cli import evaluate, index, load, models, search, status, up
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="trireme")
+def main() -> None:
+    """Hybrid semantic search on Triton, FAISS and Tantivy."""
+
+
+for command in (
+    up.up,
+    index.index,
+    search.search,
+    evaluate.evaluate,
+    load.load,
+    status.status,
+    models.models,
+):
+    main.add_command(command)
+
+
+if __name__ == "__main__":
+    main(prog_name="trireme")

@@ -1,0 +1,60 @@
+"""`trireme up`: a whole cluster on this machine until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+
+import click
+
+from deploy.cli.client import DEFAULT_STATE, console, readable_errors
+from deploy.local.cluster import Cluster, ClusterConfig
+
+STOP_GRACE_SECONDS = 10.0
+
+
+@click.command()
+@click.option(
+    "--state",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=DEFAULT_STATE,
+    show_default=True,
+    help="Folder for documents, indexes, logs and the address.",
+)
+@click.option("--shards", type=click.IntRange(1, 64), default=2, show_default=True)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8080,
+    show_default=True,
+    help="Port of the gateway; 0 picks a free one.",
+)
+@readable_errors
+def up(state: Path, shards: int, port: int) -> None:
+    """Start Triton, indexer, shards and gateway; stop them on Ctrl-C."""
+    asyncio.run(_up(ClusterConfig(state=state, shards=shards, port=port)))
+
+
+async def _up(config: ClusterConfig) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    cluster = await Cluster.create(config)
+    starting = asyncio.ensure_future(cluster.start(on_progress=_say))
+    asked_to_stop = asyncio.ensure_future(stopping.wait())
+    try:
+        await asyncio.wait([starting, asked_to_stop], return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            await starting
+            console.print(f"[bold green]ready[/] at [bold]{cluster.address}[/]  (Ctrl-C stops)")
+            await asked_to_stop
+    finally:
+        starting.cancel()
+        _say("stopping")
+        await cluster.stop(STOP_GRACE_SECONDS)
+
+
+def _say(step: str) -> None:
+    console.print(f"[dim]·[/] {step}", highlight=False)

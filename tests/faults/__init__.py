@@ -1,0 +1,1 @@
+"""Slow runs in which things are killed; started by `make faults`."""

@@ -1,0 +1,1 @@
+"""Benchmarks: scripts that start a cluster, measure, and print ratios of one run."""

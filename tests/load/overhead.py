@@ -1,0 +1,157 @@
+"""What the services add to the bare stages of a hybrid query.
+
+    python -m tests.load.overhead [--corpus FILE.jsonl.gz] [--queries N]
+
+Every query is measured twice in one run. End to end: a client's hybrid search without reranking,
+through gateway, Triton and two shards. Bare: the compute time that Triton itself reports for that
+very query, plus FAISS and Tantivy asked for the same candidates in this process, on the same
+published files, one after the other. Without --corpus the docstrings of the standard library are
+indexed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import faiss
+import grpc
+import numpy as np
+from deploy.local.cluster import ClusterConfig
+from numpy.typing import NDArray
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from core.index_store import IndexStore
+from core.lexical import LexicalReader
+from core.rpc import CHANNEL_OPTIONS
+from deploy.cli.cluster import started_cluster
+from deploy.cli.index import index_files
+from deploy.cli.lines import read_documents
+from deploy.local.demo import write_docstrings
+from trireme.v1 import inference_pb2, inference_pb2_grpc, search_pb2, search_pb2_grpc
+
+COLLECTION = "overhead"
+SHARDS = 2
+WINDOW = 100
+WARM_UP = 20
+SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Bare:
+    """The engines of one shard, without any service around them."""
+
+    dense: faiss.IndexFlatIP
+    lexical: LexicalReader
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--corpus", type=Path, help="JSON lines, plain or .gz")
+    parser.add_argument("--queries", type=int, default=200)
+    arguments = parser.parse_args()
+    faiss.omp_set_num_threads(1)
+    with tempfile.TemporaryDirectory(prefix="trireme-bench-") as folder:
+        corpus = arguments.corpus or write_docstrings(Path(folder) / "docstrings.jsonl")
+        config = ClusterConfig(state=Path(folder) / "state", shards=SHARDS, port=0)
+        with started_cluster(config) as cluster, _connected(cluster.address) as channel:
+            index_files(channel, COLLECTION, (corpus,), wait=True)
+            queries = list(_queries(corpus, arguments.queries + WARM_UP))
+            with _connected(cluster.triton_address) as triton:
+                shards = _bare_shards(config.state / "index", Path(folder) / "bare")
+                rows = [_measure(channel, triton, shards, query) for query in queries]
+    _report(rows[WARM_UP:])
+
+
+def _queries(corpus: Path, count: int) -> Iterator[str]:
+    """The first words of documents from all over the corpus."""
+    documents = [line.document for line in read_documents(corpus)]
+    for number in range(count):
+        document = documents[number * len(documents) // count]
+        yield " ".join((document.text or document.title).split()[:10])
+
+
+def _measure(
+    channel: grpc.Channel, triton: grpc.Channel, shards: Sequence[Bare], query: str
+) -> dict[str, float]:
+    """Milliseconds of one query: `end_to_end`, and of its bare stages."""
+    request = search_pb2.SearchRequest(
+        collection=COLLECTION, query=query, rerank=search_pb2.Rerank(enabled=False)
+    )
+    before = _compute_nanoseconds(triton)
+    started = time.perf_counter()
+    reply = search_pb2_grpc.SearchServiceStub(channel).Search(request, timeout=SECONDS)
+    end_to_end = (time.perf_counter() - started) * 1000
+    compute = (_compute_nanoseconds(triton) - before) / 1e6
+    assert not reply.degraded
+    vector = _vector(channel, query)
+    return {
+        "end_to_end": end_to_end,
+        "triton": compute,
+        "faiss": sum(_timed(shard.dense.search, vector, WINDOW) for shard in shards),
+        "tantivy": sum(_timed(shard.lexical.search, query, WINDOW) for shard in shards),
+    }
+
+
+def _timed(call: Any, *arguments: Any) -> float:
+    started = time.perf_counter()
+    call(*arguments)
+    return (time.perf_counter() - started) * 1000
+
+
+def _compute_nanoseconds(triton: grpc.Channel) -> int:
+    """What Triton has spent computing for the bi-encoder so far, queueing not counted."""
+    stub = service_pb2_grpc.GRPCInferenceServiceStub(triton)
+    reply = stub.ModelStatistics(service_pb2.ModelStatisticsRequest(name="bi_encoder"))
+    stats = reply.model_stats[0].inference_stats
+    return int(stats.compute_input.ns + stats.compute_infer.ns + stats.compute_output.ns)
+
+
+def _vector(channel: grpc.Channel, query: str) -> NDArray[np.float32]:
+    request = inference_pb2.EmbedRequest(texts=[query], kind=inference_pb2.EMBED_KIND_QUERY)
+    reply = inference_pb2_grpc.InferenceServiceStub(channel).Embed(request, timeout=SECONDS)
+    return np.array([reply.embeddings[0].values], dtype=np.float32)
+
+
+def _bare_shards(index_directory: Path, work: Path) -> list[Bare]:
+    """Opens what the cluster has published; FAISS as one flat index per shard."""
+    store = IndexStore.open(index_directory)
+    (entry,) = store.collections()
+    shards = []
+    for number in range(entry.shard_count):
+        shard = store.shard(entry.uid, number)
+        manifest = shard.read_current()
+        assert manifest is not None
+        dense = faiss.IndexFlatIP(manifest.encoder.dimension)
+        for segment in manifest.segments:
+            dense.add(shard.open_segment(segment).vectors)
+        directory = work / str(number)
+        directory.mkdir(parents=True)
+        shard.materialise(manifest.lexical, directory)
+        shards.append(Bare(dense, LexicalReader.open(directory)))
+    return shards
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(address, options=list(CHANNEL_OPTIONS)) as channel:
+        yield channel
+
+
+def _report(rows: Sequence[dict[str, float]]) -> None:
+    p50 = {name: float(np.percentile([row[name] for row in rows], 50)) for name in rows[0]}
+    bare = [row["triton"] + row["faiss"] + row["tantivy"] for row in rows]
+    p50["bare_sum"] = float(np.percentile(bare, 50))
+    ratio = p50["end_to_end"] / p50["bare_sum"]
+    print(json.dumps({"queries": len(rows), "p50_ms": p50, "ratio": round(ratio, 3)}, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""The `trireme` command, as people use it."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.paths.conftest import Family
+
+
+async def trireme(*arguments: str, journals: Path) -> tuple[int, str, str]:
+    """Runs the command; returns exit code, standard output and standard error."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "deploy.cli",
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={"TRIREME_JOURNALS": str(journals), "PATH": "/usr/bin:/bin", "COLUMNS": "120"},
+    )
+    output, errors = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, output.decode(), errors.decode()
+
+
+def write_lines(path: Path, *rows: dict[str, Any]) -> Path:
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return path
+
+
+SHIPS = (
+    {"_id": "galley", "title": "Galley", "text": "rowed by many oarsmen", "year": -500},
+    {"id": 7, "text": "a frigate is a warship under sail", "tags": ["war", "sail"], "none": None},
+)
+
+
+@pytest.mark.parametrize("name", ["ships.jsonl", "ships.jsonl.gz"])
+async def test_files_are_indexed_and_searched(
+    family: Family, collection: str, tmp_path: Path, name: str
+) -> None:
+    at = ("--address", family.cluster.address)
+    file = write_lines(tmp_path / name, *SHIPS)
+
+    code, output, errors = await trireme("index", collection, str(file), *at, journals=tmp_path)
+    assert (code, errors) == (0, "")
+    assert "2 documents stored" in output
+
+    code, output, _ = await trireme(
+        "search", collection, "warship", "--top", "1", "--json", *at, journals=tmp_path
+    )
+    reply = json.loads(output)
+    assert code == 0
+    assert [hit["document"]["id"] for hit in reply["hits"]] == ["7"]
+    assert reply["hits"][0]["document"]["attributes"]["tags"]["strings_value"]["values"] == [
+        "war",
+        "sail",
+    ]
+
+    code, output, _ = await trireme(
+        "search", collection, "rowed oarsmen", "--explain", *at, journals=tmp_path
+    )
+    assert code == 0
+    assert "galley" in output
+    assert "lexical" in output
+    assert "total" in output
+
+    code, output, _ = await trireme("status", "--json", *at, journals=tmp_path)
+    state = json.loads(output)
+    assert state["gateway"] == "SERVING"
+    assert collection in [c["name"] for c in state["collections"]]
+
+
+async def test_an_interrupted_upload_goes_on_where_it_was(
+    family: Family, collection: str, tmp_path: Path
+) -> None:
+    at = ("--address", family.cluster.address)
+    lines = [json.dumps({"_id": f"d{n}", "text": f"text {n}"}) + "\n" for n in range(300)]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join([*lines[:290], "?" * (len(lines[290]) - 1) + "\n", *lines[291:]]))
+    before = file.stat()
+
+    code, _, errors = await trireme("index", collection, str(file), *at, journals=tmp_path)
+    assert code == 1
+    assert "rows.jsonl:291" in errors.replace("\n", "")
+    assert "is not JSON" in " ".join(errors.split())
+
+    file.write_text("".join(lines))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    code, output, errors = await trireme("index", collection, str(file), *at, journals=tmp_path)
+    assert code == 0, errors
+    # 256 were acknowledged in whole batches before; the rest is sent now.
+    assert "44 documents stored" in output
+    state = json.loads((await trireme("status", "--json", *at, journals=tmp_path))[1])
+    (shown,) = [c for c in state["collections"] if c["name"] == collection]
+    assert shown["document_count"] == "300"
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ('{"text": "no id"}', "id: is empty"),
+        ('{"_id": "a"}', "neither text nor title"),
+        ('{"_id": "a", "text": 5}', "is a int, not text"),
+        ("[1]", "is not a JSON object"),
+        ('{"_id": "a", "text": "\\ud800"}', "has no UTF-8 form"),
+    ],
+)
+async def test_a_bad_line_is_named_with_its_number(
+    family: Family, collection: str, tmp_path: Path, row: str, problem: str
+) -> None:
+    file = tmp_path / "bad.jsonl"
+    file.write_text('{"_id": "good", "text": "x"}\n' + row + "\n")
+
+    code, _, errors = await trireme(
+        "index", collection, str(file), "--address", family.cluster.address, journals=tmp_path
+    )
+
+    assert code == 1
+    assert "bad.jsonl:2" in errors.replace("\n", "")
+    assert problem in " ".join(errors.split())
+
+
+async def test_an_address_where_nothing_listens_is_said_plainly(tmp_path: Path) -> None:
+    code, _, errors = await trireme(
+        "search", "any", "words", "--address", "127.0.0.1:1", journals=tmp_path
+    )
+
+    assert code == 1
+    assert "nothing answers at 127.0.0.1:1" in errors
+
+
+async def test_a_refusal_shows_its_reason(family: Family, tmp_path: Path) -> None:
+    code, _, errors = await trireme(
+        "search", "nowhere", "words", "--address", family.cluster.address, journals=tmp_path
+    )
+
+    assert code == 1
+    assert "COLLECTION_NOT_FOUND" in errors
+    assert "Traceback" not in errors
+
+
+async def test_quality_is_measured_on_a_judged_collection(family: Family, tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
+    (folder / "qrels").mkdir(parents=True)
+    words = ("apple", "banana", "cherry", "damson")
+    write_lines(
+        folder / "corpus.jsonl.gz",
+        *({"_id": word, "title": "", "text": f"a {word} is a fruit"} for word in words),
+    )
+    write_lines(folder / "queries.jsonl", *({"_id": w, "text": f"the {w}"} for w in words))
+    judged = "".join(f"{word}\t{word}\t1\n" for word in words)
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged)
+    report = tmp_path / "report.json"
+
+    code, output, errors = await trireme(
+        "eval",
+        str(folder),
+        "--json",
+        str(report),
+        "--max-queries",
+        "3",
+        "--address",
+        family.cluster.address,
+        journals=tmp_path,
+    )
+
+    assert code == 0, errors
+    measured = json.loads(report.read_text())
+    assert (measured["dataset"], measured["documents"], measured["queries"]) == ("tiny", 4, 3)
+    assert set(measured["systems"]) == {"dense", "lexical", "hybrid", "rerank"}
+    for system in measured["systems"].values():
+        assert (system["ndcg@10"], system["recall@100"], system["mrr@10"]) == (1, 1, 1)
+        assert 0 < system["p50_ms"] <= system["p95_ms"]
+    assert "hybrid" in output
+
+
+async def test_load_is_sent_and_reported(family: Family, collection: str, tmp_path: Path) -> None:
+    await family.put(collection, a="some words")
+    queries = tmp_path / "queries.txt"
+    queries.write_text("words\nother words\n")
+
+    code, output, errors = await trireme(
+        "load",
+        collection,
+        "--queries",
+        str(queries),
+        "--rate",
+        "20",
+        "--seconds",
+        "1",
+        "--json",
+        "--address",
+        family.cluster.address,
+        journals=tmp_path,
+    )
+
+    assert code == 0, errors
+    report = json.loads(output)
+    assert report["answered"] == report["sent"] > 0
+    assert report["failed"] == {}
+    assert report["p50_ms"] <= report["p99_ms"] <= report["max_ms"]
