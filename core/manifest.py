@@ -1,0 +1,154 @@
+"""The manifest: everything that one generation of one shard consists of, and what it covers.
+
+A manifest is created once and never changed. It lists every file with size and SHA-256, so that
+nothing reaches FAISS, Tantivy or Arrow unverified, and holds a checksum of itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from core import config
+from core.errors import BadEnvironment, CorruptFile, NewerFormat
+
+FORMAT = 1
+_CHECKSUM = "self_sha256"
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One immutable file; `name` is what its reader calls it, content is found by `sha256`."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentEntry:
+    """One segment. `documents` and `passages` count all rows, `dead_*` those not to be found.
+
+    `dead` is the bitmap of dead documents (see `segment`), None while all are alive.
+    """
+
+    id: str
+    documents: int
+    passages: int
+    files: tuple[FileEntry, ...]
+    dead: FileEntry | None = None
+    dead_documents: int = 0
+    dead_passages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderEntry:
+    """The encoder that made every vector of the generation, and how texts were split for it."""
+
+    model: str
+    version: str
+    fingerprint: str
+    dimension: int
+    similarity: str
+    max_tokens: int
+    overlap_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One generation of one shard of one collection.
+
+    `sequence` and `chain` are the last change covered and the hash chain of the feed up to it,
+    `previous` is the SHA-256 of the manifest before (empty for the first), `lexical` lists the
+    files of the Tantivy index, `documents` and `passages` count the live ones, `created_at` is in
+    seconds since 1970.
+    """
+
+    uid: str
+    collection: str
+    shard: int
+    shard_count: int
+    epoch: int
+    generation: int
+    sequence: int
+    chain: str
+    previous: str
+    encoder: EncoderEntry
+    segments: tuple[SegmentEntry, ...]
+    lexical: tuple[FileEntry, ...]
+    documents: int
+    passages: int
+    created_at: float
+    format: int = FORMAT
+
+    @property
+    def name(self) -> str:
+        """The manifest's file name."""
+        return f"{self.generation:012d}-{self.epoch:06d}.json"
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """(epoch, generation): a reader never goes to a lower one."""
+        return self.epoch, self.generation
+
+    def files(self) -> Iterator[FileEntry]:
+        """Every file of the generation."""
+        for segment in self.segments:
+            yield from segment.files
+            if segment.dead is not None:
+                yield segment.dead
+        yield from self.lexical
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON with its own checksum; equal manifests give equal bytes."""
+        values = asdict(self)
+        return _canonical({**values, _CHECKSUM: _checksum(values)})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Manifest:
+        """Reads what to_bytes wrote.
+
+        Raises CorruptFile if the bytes are not what was written, NewerFormat if a newer version of
+        this software wrote them.
+        """
+        values = _parse(data)
+        checksum = values.pop(_CHECKSUM, None)
+        if checksum != _checksum(values) or _canonical({**values, _CHECKSUM: checksum}) != data:
+            raise CorruptFile("the manifest does not have its own checksum")
+        if values.get("format") != FORMAT:
+            raise NewerFormat(
+                f"the manifest has format {values.get('format')}, this version reads {FORMAT}",
+                remedy="run the newer version",
+            )
+        try:
+            return config.build(cls, values, "manifest")
+        except BadEnvironment as error:
+            raise CorruptFile(f"the manifest is not one: {error}") from error
+
+
+def sha256_of(data: bytes) -> str:
+    """Lower-case hexadecimal SHA-256."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    try:
+        values = json.loads(data)
+    except ValueError as error:
+        raise CorruptFile("the manifest is not JSON") from error
+    if not isinstance(values, dict):
+        raise CorruptFile("the manifest is not a JSON object")
+    return values
+
+
+def _checksum(values: Mapping[str, Any]) -> str:
+    return sha256_of(_canonical(values))
+
+
+def _canonical(values: Mapping[str, Any]) -> bytes:
+    return json.dumps(
+        values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()

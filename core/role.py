@@ -1,0 +1,141 @@
+"""The life of a role's process: configuration, logs, metrics, signals, exit code.
+
+`run` is all that a role's `__main__.py` calls. The process exits with 0 after SIGTERM or SIGINT,
+with 1 if it could not start or its own work failed; what was wrong stands in the log.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import faulthandler
+import logging
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Protocol, TypeVar
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import CollectorRegistry, start_http_server
+
+from core import config as configuration
+from core import fsops, logs
+from core.errors import BadEnvironment, TriremeError
+
+log = logging.getLogger(__name__)
+
+
+class RoleConfig(Protocol):
+    """What every role's configuration has."""
+
+    @property
+    def address_file(self) -> Path | None:
+        """Where to write the bound `host:port` once ready."""
+
+    @property
+    def metrics_address(self) -> str:
+        """`host:port` of the Prometheus endpoint; empty for none."""
+
+    @property
+    def log_level(self) -> str:
+        """Lowest level to log."""
+
+    @property
+    def drain_seconds(self) -> float:
+        """How long calls in flight may take to end."""
+
+
+class Role(Protocol):
+    """A role's process: bound when created, ready when started."""
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """Its metrics."""
+
+    @property
+    def address(self) -> str:
+        """The bound `host:port`."""
+
+    async def start(self) -> None:
+        """Starts to work; returns when ready."""
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Stops taking calls, lets those in flight end, frees everything."""
+
+
+Config = TypeVar("Config", bound=RoleConfig)
+Create = Callable[[Config], Awaitable[Role]]
+
+
+def run(
+    section: str, kind: type[Config], create: Create[Config], arguments: Sequence[str] | None = None
+) -> int:
+    """Runs a role until it is told to stop; returns the exit code.
+
+    `section` names the role and its part of the configuration file, `kind` its configuration.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {section}")
+    parser.add_argument("--config", type=Path, required=True, help="YAML file")
+    path: Path = parser.parse_args(arguments).config
+    logs.configure("info")
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    try:
+        config = configuration.load(kind, path, section)
+        logs.configure(config.log_level)
+        asyncio.run(_serve(section, config, create))
+    except TriremeError as error:
+        log.error("role failed", extra={"role": section, "reason": error.reason, "why": str(error)})
+        return 1
+    return 0
+
+
+async def _serve(section: str, config: Config, create: Create[Config]) -> None:
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    role = await create(config)
+    metrics = _serve_metrics(config.metrics_address, role.registry)
+    try:
+        await _start_or_stop(role, stopping)
+        if not stopping.is_set():
+            if config.address_file is not None:
+                fsops.replace_file(config.address_file, role.address.encode())
+            log.info("role is ready", extra={"role": section, "address": role.address})
+            await stopping.wait()
+        log.info("role is stopping", extra={"role": section})
+    finally:
+        await role.stop(config.drain_seconds)
+        if metrics is not None:
+            metrics.shutdown()
+            metrics.server_close()
+
+
+async def _start_or_stop(role: Role, stopping: asyncio.Event) -> None:
+    """Starts the role, unless it is told to stop before it is ready."""
+    starting = asyncio.ensure_future(role.start())
+    signalled = asyncio.ensure_future(stopping.wait())
+    try:
+        await asyncio.wait({starting, signalled}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+    finally:
+        for task in (starting, signalled):
+            task.cancel()
+        await asyncio.gather(starting, signalled, return_exceptions=True)
+
+
+def _serve_metrics(address: str, registry: CollectorRegistry) -> WSGIServer | None:
+    if not address:
+        return None
+    host, _, port = address.rpartition(":")
+    try:
+        server, thread = start_http_server(int(port), host, registry)
+    except (OSError, ValueError) as error:
+        raise BadEnvironment(
+            f"cannot serve metrics at {address!r}: {error}",
+            field="metrics_address",
+            remedy="give a free host:port, or leave it empty",
+        ) from error
+    assert isinstance(thread, threading.Thread)
+    return server

@@ -1,0 +1,67 @@
+"""All of a shard's metrics."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from core.interceptors import CallMetrics
+from core.manifest import Manifest
+
+_COLLECTION = ("collection",)
+
+
+class ShardMetrics:
+    """What a shard counts, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.calls = CallMetrics("shard", self.registry)
+        self.generation = self._gauge("generation", "Newest generation that is open.")
+        self.sequence = self._gauge("sequence", "Last change that the newest generation covers.")
+        self.documents = self._gauge("documents", "Live documents.")
+        self.passages = self._gauge("passages", "Live passages.")
+        self.refused = self._gauge(
+            "generation_refused", "1 while the newest published generation cannot be opened."
+        )
+        self.open_generations = Gauge(
+            "trireme_shard_open_generations",
+            "Generations held open, replaced ones included.",
+            registry=self.registry,
+        )
+        # From a few new documents (10 ms) to a first load of many gigabytes (minutes).
+        self.adopt_seconds = Histogram(
+            "trireme_shard_adopt_seconds",
+            "Time to verify and open a generation.",
+            buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5, 20, 60, 300),
+            registry=self.registry,
+        )
+        self.adopt_failures = Counter(
+            "trireme_shard_adopt_failures_total",
+            "Generations, or collections, that could not be opened, by reason.",
+            ("reason",),
+            registry=self.registry,
+        )
+        # From a lexical search of a small shard (0.1 ms) to an exact scan of a large one (0.5 s).
+        self.search_seconds = Histogram(
+            "trireme_shard_search_seconds",
+            "Time of the search itself.",
+            ("leg",),
+            buckets=(0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5),
+            registry=self.registry,
+        )
+
+    def serve(self, manifest: Manifest) -> None:
+        """Notes the generation that is served from now on."""
+        name = manifest.collection
+        self.generation.labels(name).set(manifest.generation)
+        self.sequence.labels(name).set(manifest.sequence)
+        self.documents.labels(name).set(manifest.documents)
+        self.passages.labels(name).set(manifest.passages)
+
+    def forget(self, collection: str) -> None:
+        """Drops the values of a collection that is no longer served."""
+        for gauge in (self.generation, self.sequence, self.documents, self.passages, self.refused):
+            gauge.remove_by_labels({"collection": collection})
+
+    def _gauge(self, name: str, documentation: str) -> Gauge:
+        return Gauge(f"trireme_shard_{name}", documentation, _COLLECTION, registry=self.registry)

@@ -1,0 +1,81 @@
+"""One shard process: the library of open generations behind a gRPC server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import grpc
+from prometheus_client import CollectorRegistry
+
+from core.index_store import IndexStore
+from core.interceptors import Boundary
+from core.rpc import RoleServer
+from shard.adoption import Adoption
+from shard.config import ShardConfig
+from shard.library import Library
+from shard.metrics import ShardMetrics
+from shard.scratch import Scratch
+from shard.searcher import Searcher
+from shard.service import ShardServicer
+from trireme.shard.v1 import shard_pb2, shard_pb2_grpc
+
+
+class Shard:
+    """`await create(config)`, `start()`, `stop(grace_seconds)`."""
+
+    def __init__(
+        self,
+        server: RoleServer,
+        address: str,
+        library: Library,
+        searcher: Searcher,
+        scratch: Scratch,
+        metrics: ShardMetrics,
+    ) -> None:
+        self._server = server
+        self._library = library
+        self._searcher = searcher
+        self._scratch = scratch
+        self.address = address
+        self.registry: CollectorRegistry = metrics.registry
+
+    @classmethod
+    async def create(cls, config: ShardConfig) -> Shard:
+        """Binds the address; raises BadEnvironment, NewerFormat or CorruptFile."""
+        metrics = ShardMetrics()
+        store = IndexStore.open(config.index_directory)
+        searcher = Searcher(config.search_threads, config.queued_searches, config.inline_rows)
+        scratch = Scratch.create(config.scratch_directory or config.index_directory / "scratch")
+        library = Library(
+            Adoption(store, scratch, config.shard),
+            metrics,
+            poll_seconds=config.poll_seconds,
+            keep_seconds=config.keep_seconds,
+            keep_generations=config.keep_generations,
+        )
+
+        def add_services(server: grpc.aio.Server) -> Sequence[str]:
+            servicer = ShardServicer(library, searcher, metrics)
+            shard_pb2_grpc.add_ShardServiceServicer_to_server(servicer, server)
+            return [shard_pb2.DESCRIPTOR.services_by_name["ShardService"].full_name]
+
+        server = RoleServer.create(config.address, add_services, [Boundary(metrics.calls)])
+        address = f"{config.address.rpartition(':')[0]}:{server.port}"
+        return cls(server, address, library, searcher, scratch, metrics)
+
+    async def start(self) -> None:
+        """Opens what is published, then says that it is ready."""
+        await self._server.start()
+        await self._library.start()
+        await self._server.ready()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Lets calls in flight end for up to `grace_seconds`, then frees everything."""
+        self._library.end_watches()
+        await self._server.stop(grace_seconds)
+        await self._library.stop()
+        self._searcher.stop()
+        self._scratch.close()
+
+    def __repr__(self) -> str:
+        return f"<Shard at {self.address}, {len(self._library.serving())} collections>"

@@ -1,0 +1,42 @@
+"""Writes the golden index store of the current format; refuses to replace one."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from core.documents import AttributeValue
+from core.manifest import FORMAT
+from tests.fakes.publisher import WRITTEN, Publisher
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    """Two segments, one document replaced, one deleted, one with a title only."""
+    target = HERE / f"format-{FORMAT}"
+    if target.exists():
+        raise SystemExit(f"{target} exists: a golden store is never replaced")
+    with tempfile.TemporaryDirectory() as directory:
+        publisher = Publisher(Path(directory) / "index", "golden", uid="uid-golden")
+        attributes: dict[str, AttributeValue] = {
+            "n": 1.5,
+            "flag": True,
+            "when": WRITTEN,
+            "tags": ("x", "y"),
+            "s": "ä",
+        }
+        publisher.put("galley", "rowed by oarsmen\nslow and heavy", title="Galley")
+        publisher.put("raft", "made of logs")
+        publisher.put("kayak", "paddled by one person")
+        publisher.publish()
+        publisher.put("raft", "made of reeds ☃", title="Floß", attributes=attributes)
+        publisher.put("title-only", title="Brigantine")
+        publisher.delete("kayak")
+        publisher.publish()
+        shutil.copytree(Path(directory) / "index", target)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,260 @@
+"""The lexical leg ranks by BM25, takes any text as a query and survives restarts and damage."""
+
+import json
+import math
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.errors import CorruptFile, StorageFull
+from core.lexical import META, LexicalReader, LexicalWriter
+
+Export = Callable[[], Path]
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> LexicalWriter:
+    (tmp_path / "writer").mkdir()
+    return LexicalWriter.open(tmp_path / "writer")
+
+
+@pytest.fixture
+def export(writer: LexicalWriter, tmp_path: Path) -> Export:
+    """Commits and exports; each call gives another directory."""
+    made: list[Path] = []
+
+    def commit_and_export() -> Path:
+        made.append(tmp_path / f"export-{len(made)}")
+        made[-1].mkdir()
+        writer.commit()
+        writer.export(made[-1])
+        return made[-1]
+
+    return commit_and_export
+
+
+def found(directory: Path, query: str, limit: int = 10) -> list[int]:
+    return [int(n) for n in LexicalReader.open(directory).search(query, limit)[0]]
+
+
+def bm25(frequency: int, length: int, *, holding: int, documents: int, mean: float) -> float:
+    """Robertson and Zaragoza (2009) with k1 = 1.2, b = 0.75 and Lucene's idf."""
+    idf = math.log(1 + (documents - holding + 0.5) / (holding + 0.5))
+    return idf * frequency * 2.2 / (frequency + 1.2 * (1 - 0.75 + 0.75 * length / mean))
+
+
+def test_scores_are_bm25_over_title_and_text(writer: LexicalWriter, export: Export) -> None:
+    writer.put(1, "a", "ship", "ship sail wind")
+    writer.put(2, "b", "", "wind water")
+
+    sequences, scores = LexicalReader.open(export()).search("ship", 10)
+
+    assert sequences == [1]
+    assert scores[0] == pytest.approx(bm25(2, 4, holding=1, documents=2, mean=3.0), abs=1e-4)
+
+
+def test_a_term_that_the_query_repeats_counts_more_but_saturates(
+    writer: LexicalWriter, export: Export
+) -> None:
+    writer.put(1, "a", "", "ship")
+    reader = LexicalReader.open(export())
+
+    once, thrice = (reader.search(query, 1)[1][0] for query in ("ship", "ship ship ship"))
+
+    assert thrice == pytest.approx(once * 9 * 3 / (8 + 3), abs=1e-3)
+
+
+def test_words_match_by_stem_case_and_accent(writer: LexicalWriter, export: Export) -> None:
+    writer.put(1, "a", "", "Running cafés")
+
+    directory = export()
+
+    assert found(directory, "runs CAFE") == [1]
+
+
+def test_stop_words_count_only_if_there_is_nothing_else(
+    writer: LexicalWriter, export: Export
+) -> None:
+    writer.put(1, "a", "", "to be or not to be")
+    writer.put(2, "b", "", "the ship")
+
+    directory = export()
+
+    assert found(directory, "the ship to be") == [2]
+    assert found(directory, "to be or not to be") == [1]
+
+
+def test_what_has_no_words_finds_nothing(writer: LexicalWriter, export: Export) -> None:
+    writer.put(1, "a", "", "ship")
+
+    directory = export()
+
+    assert found(directory, "?! ... ()") == []
+    assert found(directory, "") == []
+
+
+def test_an_index_without_documents_finds_nothing(export: Export) -> None:
+    assert found(export(), "ship") == []
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    query=st.text(max_size=60) | st.sampled_from(["a:b", '"x', "(+-", "[1 TO", "*", "AND OR NOT"])
+)
+def test_no_text_is_a_syntax_error(tmp_path_factory: pytest.TempPathFactory, query: str) -> None:
+    directory = tmp_path_factory.getbasetemp() / "any-text"
+    if not directory.exists():
+        directory.mkdir()
+        (directory / "w").mkdir()
+        (directory / "e").mkdir()
+        writer = LexicalWriter.open(directory / "w")
+        writer.put(1, "a", "", "x b to")
+        writer.commit()
+        writer.export(directory / "e")
+
+    assert set(found(directory / "e", query)) <= {1}
+
+
+def test_a_document_put_again_is_found_once_in_its_new_form(
+    writer: LexicalWriter, export: Export
+) -> None:
+    writer.put(1, "a", "", "galley")
+    writer.put(2, "a", "", "frigate")
+    before = export()
+    writer.put(3, "a", "", "raft")
+
+    after = export()
+
+    assert (found(before, "galley"), found(before, "frigate")) == ([], [2])
+    assert (found(after, "frigate"), found(after, "raft")) == ([], [3])
+    assert LexicalReader.open(after).document_count == 1
+
+
+def test_deleting_takes_one_document_and_no_other(writer: LexicalWriter, export: Export) -> None:
+    writer.put(1, "a", "", "ship")
+    writer.put(2, "a b", "", "ship")
+    writer.delete("a")
+    writer.delete("never was there")
+
+    assert found(export(), "ship") == [2]
+
+
+def test_all_that_tie_with_the_last_are_found(writer: LexicalWriter, export: Export) -> None:
+    for sequence in range(1, 101):
+        writer.put(sequence, f"d{sequence}", "", "ship")
+    writer.put(101, "best", "", "ship ship")
+
+    sequences = found(export(), "ship", 2)
+
+    assert sequences[0] == 101
+    assert sorted(sequences) == list(range(1, 102))
+
+
+def test_an_export_does_not_change_with_the_index(writer: LexicalWriter, export: Export) -> None:
+    writer.put(1, "a", "", "ship")
+    first = export()
+    content = {path.name: path.read_bytes() for path in first.iterdir()}
+
+    for sequence in range(2, 40):
+        writer.put(sequence, f"d{sequence}", "", "ship")
+        export()
+    writer.close()
+
+    assert {path.name: path.read_bytes() for path in first.iterdir()} == content
+    assert found(first, "ship") == [1]
+
+
+def test_an_export_holds_nothing_but_what_its_meta_names(
+    writer: LexicalWriter, export: Export
+) -> None:
+    for sequence in range(1, 30):
+        writer.put(sequence, f"d{sequence % 7}", "", "ship")
+        directory = export()
+
+        meta = json.loads((directory / META).read_text())
+        stems = {segment["segment_id"].replace("-", "") for segment in meta["segments"]}
+        names = {path.name for path in directory.iterdir()} - {META}
+        assert {name.split(".")[0] for name in names} == stems
+        assert LexicalReader.open(directory).document_count == min(sequence, 7)
+
+
+def test_an_index_goes_on_from_exported_files(
+    writer: LexicalWriter, export: Export, tmp_path: Path
+) -> None:
+    writer.put(1, "a", "", "ship")
+    writer.put(2, "b", "", "ship")
+    again = LexicalWriter.open(export())
+
+    again.delete("a")
+    again.put(3, "c", "", "ship")
+    again.commit()
+    (tmp_path / "next").mkdir()
+    again.export(tmp_path / "next")
+
+    assert sorted(found(tmp_path / "next", "ship")) == [2, 3]
+
+
+def test_what_was_not_committed_is_gone_after_closing(tmp_path: Path) -> None:
+    writer = LexicalWriter.open(tmp_path)
+    writer.put(1, "a", "", "ship")
+    writer.commit()
+    writer.put(2, "b", "", "ship")
+    writer.close()
+
+    again = LexicalWriter.open(tmp_path)
+    again.commit()
+
+    assert found(tmp_path, "ship") == [1]
+
+
+def test_threads_may_search_one_reader_at_a_time(writer: LexicalWriter, export: Export) -> None:
+    for sequence in range(1, 200):
+        writer.put(sequence, f"d{sequence}", "", f"ship number {sequence}")
+    reader = LexicalReader.open(export())
+    wrong: list[object] = []
+
+    def ask(number: int) -> None:
+        for _ in range(100):
+            sequences, _ = reader.search(f"number {number}", 1)
+            if sequences[0] != number:
+                wrong.append(sequences)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert wrong == []
+
+
+@pytest.mark.parametrize("suffix", ["idx", "term", "fast", "fieldnorm", "store", "json"])
+def test_a_file_cut_short_is_corrupt_and_no_panic(
+    writer: LexicalWriter, export: Export, suffix: str
+) -> None:
+    writer.put(1, "a", "ship", "ship")
+    directory = export()
+    for path in directory.glob(f"*.{suffix}"):
+        data = path.read_bytes()
+        path.unlink()
+        path.write_bytes(data[: len(data) // 2])
+
+    with pytest.raises(CorruptFile):
+        LexicalReader.open(directory).search("ship", 1)
+
+
+def test_a_full_disk_is_told_from_other_failures(
+    writer: LexicalWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FullDisk:
+        def commit(self) -> None:
+            raise ValueError("An IO error occurred: 'No space left on device (os error 28)'")
+
+    monkeypatch.setattr(writer, "_writer", FullDisk())
+
+    with pytest.raises(StorageFull):
+        writer.commit()
