@@ -1,0 +1,254 @@
+"""Asks Triton over gRPC (KServe v2): models' properties and inference.
+
+Uses tritonclient's generated stubs on a channel of our own. Its client class is as fast, but turns
+status codes into text and cannot be told a deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from core.deadline import Deadline
+from core.errors import (
+    BadModelOutput,
+    ModelMismatch,
+    NotFound,
+    OutOfTime,
+    TriremeError,
+    TritonUnavailable,
+)
+from core.rpc import CHANNEL_OPTIONS
+
+# Triton as others start it answers pings without a call with GOAWAY.
+_CHANNEL_OPTIONS = [
+    *(option for option in CHANNEL_OPTIONS if option[0] != "grpc.keepalive_permit_without_calls"),
+    ("grpc.keepalive_permit_without_calls", 0),
+]
+_OUTPUT = "OUTPUT__0"
+_DETAIL_CHARACTERS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What callers must know of a served model; it stands in the parameters of its config.pbtxt.
+
+    `kind` is "bi_encoder" or "cross_encoder", `max_length` counts special tokens, `similarity` is
+    "cosine", "dot" or "" and `input_count` is 3 if the model takes token types.
+    """
+
+    name: str
+    version: str
+    kind: str
+    dimension: int
+    max_length: int
+    similarity: str
+    fingerprint: str
+    tokenizer_sha256: str
+    query_prompt: str
+    document_prompt: str
+    input_count: int
+    max_batch_size: int
+
+
+class TritonClient:
+    """One Triton server, or several behind one name; bounds the inferences in flight."""
+
+    def __init__(self, address: str, channel: grpc.aio.Channel, max_in_flight: int) -> None:
+        self.address = address
+        self._channel = channel
+        self._stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        self._permits = asyncio.Semaphore(max_in_flight)
+
+    @classmethod
+    def create(cls, address: str, *, max_in_flight: int = 32) -> TritonClient:
+        """A client for `host:port`; call it inside a running event loop."""
+        channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+        return cls(address, channel, max_in_flight)
+
+    async def start(self) -> None:
+        """Begins to connect; whether Triton is there shows with the first call."""
+        self._channel.get_state(try_to_connect=True)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Lets calls in flight end for up to `grace_seconds`, then closes the connection."""
+        await self._channel.close(grace_seconds)
+
+    async def model_info(self, name: str, version: str, deadline: Deadline) -> ModelInfo:
+        """The properties of a model; version "" means the newest that is served.
+
+        Raises NotFound (MODEL_NOT_FOUND), ModelMismatch if the model was not exported by us,
+        TritonUnavailable or OutOfTime.
+        """
+        if version and not version.isdecimal():
+            raise self._not_found(f"{name}:{version}")
+        deadline.check(f"asking Triton for model {name!r}")
+        request = service_pb2.ModelMetadataRequest(name=name, version=version)
+        metadata = await self._ask(self._stub.ModelMetadata, request, name, version, deadline)
+        version = version or max(metadata.versions, key=int, default="")
+        request = service_pb2.ModelConfigRequest(name=name, version=version)
+        response = await self._ask(self._stub.ModelConfig, request, name, version, deadline)
+        return model_info_of(response.config, version)
+
+    async def infer(
+        self,
+        model: str,
+        version: str,
+        inputs: Sequence[NDArray[np.int64]],
+        deadline: Deadline,
+        *,
+        priority: int,
+    ) -> NDArray[np.float32]:
+        """Runs a model over `inputs` (int64, equal shapes [n, ...]); returns its output [n, ...].
+
+        `priority` 1 is answered before 2. Raises OutOfTime if no answer comes before the deadline,
+        TritonUnavailable if Triton is away or refuses load, NotFound (MODEL_NOT_FOUND), and
+        BadModelOutput if the model fails on the inputs or gives a wrong shape or infinite numbers.
+        """
+        deadline.check(f"asking Triton to run model {model!r}")
+        request = _infer_request(model, version, inputs, priority)
+        await self._permit(deadline)
+        try:
+            response = await self._infer_once_more_if_restarted(request, deadline)
+        finally:
+            self._permits.release()
+        return _output(response, rows=inputs[0].shape[0])
+
+    async def _infer_once_more_if_restarted(self, request: Any, deadline: Deadline) -> Any:
+        """Asks twice if a model's process has died: a Triton that restarts it does so at the first."""
+        for attempt in (1, 2):
+            try:
+                return await self._ask(
+                    self._stub.ModelInfer,
+                    request,
+                    request.model_name,
+                    request.model_version,
+                    deadline,
+                )
+            except TritonUnavailable as error:
+                if attempt == 2 or "not healthy" not in error.message:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def _permit(self, deadline: Deadline) -> None:
+        if not self._permits.locked():
+            await self._permits.acquire()
+            return
+        try:
+            async with asyncio.timeout(deadline.remaining()):
+                await self._permits.acquire()
+        except TimeoutError as error:
+            raise OutOfTime(
+                "the deadline passed while other inferences were in flight",
+                remedy="try again, or allow more time",
+            ) from error
+
+    async def _ask(
+        self, method: Any, request: Any, model: str, version: str, deadline: Deadline
+    ) -> Any:
+        # Triton's own timeout lets it drop a request that still waits in its queue, where the
+        # model's queue policy allows that.
+        remaining = deadline.remaining()
+        if method is self._stub.ModelInfer:
+            request.parameters["timeout"].int64_param = max(1, int(remaining * 1e6))
+        try:
+            return await method(request, timeout=remaining)
+        except grpc.aio.AioRpcError as error:
+            raise self._translated(error, f"{model}:{version or 'newest'}") from error
+        except grpc.aio.UsageError as error:
+            raise TritonUnavailable("the connection to Triton is closed") from error
+
+    def _translated(self, error: grpc.aio.AioRpcError, model: str) -> TriremeError:
+        """Triton's failure as ours."""
+        detail = (error.details() or "")[:_DETAIL_CHARACTERS]
+        code = error.code()
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return OutOfTime(f"Triton did not answer for {model} in time", remedy="allow more time")
+        if "not healthy" in detail:
+            return TritonUnavailable(f"model {model} is not healthy: {detail}")
+        if code is grpc.StatusCode.NOT_FOUND:
+            return self._not_found(model)
+        if code in (
+            grpc.StatusCode.INVALID_ARGUMENT,
+            grpc.StatusCode.INTERNAL,
+            grpc.StatusCode.UNKNOWN,
+        ):
+            return BadModelOutput(f"model {model} failed: {detail}")
+        return TritonUnavailable(f"Triton at {self.address} is unavailable: {detail}")
+
+    def _not_found(self, model: str) -> NotFound:
+        return NotFound(
+            "MODEL_NOT_FOUND",
+            f"Triton at {self.address} does not serve {model}",
+            remedy="see `trireme models list`",
+        )
+
+    def __repr__(self) -> str:
+        return f"<TritonClient {self.address}>"
+
+
+def _infer_request(
+    model: str, version: str, inputs: Sequence[NDArray[np.int64]], priority: int
+) -> Any:
+    request = service_pb2.ModelInferRequest(model_name=model, model_version=version)
+    request.parameters["priority"].uint64_param = priority
+    for number, array in enumerate(inputs):
+        request.inputs.add(name=f"INPUT__{number}", datatype="INT64", shape=array.shape)
+        request.raw_input_contents.append(array.tobytes())
+    request.outputs.add(name=_OUTPUT)
+    return request
+
+
+def _output(response: Any, *, rows: int) -> NDArray[np.float32]:
+    """The one output as float32 [rows, ...]; raises BadModelOutput."""
+    model = f"{response.model_name}:{response.model_version}"
+    if len(response.outputs) != 1 or len(response.raw_output_contents) != 1:
+        raise BadModelOutput(f"model {model} returned {len(response.outputs)} outputs, not one")
+    output, content = response.outputs[0], response.raw_output_contents[0]
+    shape = tuple(output.shape)
+    if output.datatype != "FP32" or not shape or shape[0] != rows:
+        raise BadModelOutput(
+            f"model {model} returned {output.datatype} {list(shape)} for {rows} rows"
+        )
+    try:
+        values = np.frombuffer(content, dtype=np.float32).reshape(shape)
+    except ValueError as error:
+        raise BadModelOutput(
+            f"model {model} returned {len(content)} bytes for shape {list(shape)}"
+        ) from error
+    if not np.isfinite(values).all():
+        raise BadModelOutput(f"model {model} returned non-finite numbers")
+    return values
+
+
+def model_info_of(config: Any, version: str) -> ModelInfo:
+    """What a ModelConfig message says; raises ModelMismatch if it was not written by us."""
+    parameters = {name: value.string_value for name, value in config.parameters.items()}
+    try:
+        return ModelInfo(
+            name=config.name,
+            version=version,
+            kind=parameters["kind"],
+            dimension=int(parameters["dimension"]),
+            max_length=int(parameters["max_length"]),
+            similarity=parameters["similarity"],
+            fingerprint=parameters["fingerprint"],
+            tokenizer_sha256=parameters["tokenizer_sha256"],
+            query_prompt=parameters.get("query_prompt", ""),
+            document_prompt=parameters.get("document_prompt", ""),
+            input_count=len(config.input),
+            max_batch_size=config.max_batch_size,
+        )
+    except (KeyError, ValueError) as error:
+        raise ModelMismatch(
+            f"its config.pbtxt lacks a usable parameter: {error}",
+            field=config.name,
+            remedy="export it with `trireme models export`",
+        ) from error

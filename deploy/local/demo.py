@@ -1,0 +1,129 @@
+"""`make demo`: a real cluster, real documents, real questions, and what happened at each stage."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from core.rpc import CHANNEL_OPTIONS
+from core.wire import attributes_to_json
+from deploy.cli.client import console
+from deploy.cli.cluster import started_cluster
+from deploy.cli.index import index_files
+from deploy.cli.search import print_hits, print_shortfalls, print_timings
+from deploy.cli.status import list_collections, print_collections
+from deploy.local.cluster import ClusterConfig
+from deploy.local.docstrings import standard_library
+from trireme.v1 import search_pb2, search_pb2_grpc
+
+COLLECTION = "python-docs"
+SHARDS = 2
+TOP = 3
+WANTED_QUESTIONS = 5
+DEADLINE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question and the entries that answer it; one of them should be in the top 3."""
+
+    text: str
+    answers: frozenset[str]
+
+
+QUESTIONS = (
+    Question("how do I compress bytes with gzip?", frozenset({"gzip.compress"})),
+    Question(
+        "find the most common elements of a list",
+        frozenset({"collections.Counter.most_common", "statistics.multimode"}),
+    ),
+    Question(
+        "create a temporary directory that is deleted afterwards",
+        frozenset({"tempfile.TemporaryDirectory"}),
+    ),
+    Question(
+        "cache the results of a function call",
+        frozenset({"functools.lru_cache", "functools.cache"}),
+    ),
+    Question(
+        "run a shell command and capture its output",
+        frozenset({"subprocess.check_output", "subprocess.getoutput", "subprocess.run"}),
+    ),
+    Question("how to copy a directory tree", frozenset({"shutil.copytree"})),
+)
+
+
+def main() -> int:
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="trireme-demo-") as folder:
+        console.rule("1. a cluster on this machine")
+        config = ClusterConfig(state=Path(folder) / "state", shards=SHARDS, port=0)
+        with started_cluster(config) as cluster:
+            console.print(f"gateway at [bold]{cluster.address}[/]")
+            options = list(CHANNEL_OPTIONS)
+            with grpc.insecure_channel(cluster.address, options=options) as channel:
+                _index(channel, Path(folder))
+                answered = _ask(channel)
+    seconds = time.monotonic() - started
+    console.rule("5. done")
+    verdict = f"{answered} of {len(QUESTIONS)} questions have the right entry in the top {TOP}"
+    console.print(f"[bold]{verdict}[/] ({seconds:.0f} s, everything stopped)")
+    return 0 if answered >= WANTED_QUESTIONS else 1
+
+
+def _index(channel: grpc.Channel, folder: Path) -> None:
+    console.rule("2. documents: the docstrings of Python's standard library")
+    path = write_docstrings(folder / "docstrings.jsonl")
+    lines = path.read_text().splitlines()
+    console.print(f"{len(lines):,} entries; here is one:")
+    console.print_json(next(line for line in lines if '"gzip.compress"' in line))
+    console.rule("3. stored, embedded by Triton, indexed, published")
+    started = time.monotonic()
+    index_files(channel, COLLECTION, (path,), wait=True)
+    console.print(f"searchable after {time.monotonic() - started:.0f} s")
+    print_collections(list_collections(channel))
+
+
+def _ask(channel: grpc.Channel) -> int:
+    console.rule("4. questions")
+    stub = search_pb2_grpc.SearchServiceStub(channel)
+    return sum(_answered(stub, question) for question in QUESTIONS)
+
+
+def _answered(stub: search_pb2_grpc.SearchServiceStub, question: Question) -> bool:
+    request = search_pb2.SearchRequest(collection=COLLECTION, query=question.text, page_size=5)
+    reply = stub.Search(request, timeout=DEADLINE_SECONDS)
+    rank = _rank(reply.hits, question.answers)
+    console.print(f"\n[bold cyan]{question.text}[/]")
+    print_hits(reply, explain=True)
+    print_timings(reply)
+    print_shortfalls(reply)
+    good = rank is not None and rank <= TOP
+    found = f"right entry at rank {rank}" if rank else "right entry not in the top 5"
+    console.print(f"[{'green' if good else 'red'}]{found}[/]")
+    return good
+
+
+def _rank(hits: Sequence[search_pb2.Hit], answers: frozenset[str]) -> int | None:
+    ranks = (rank for rank, hit in enumerate(hits, start=1) if hit.document.id in answers)
+    return next(ranks, None)
+
+
+def write_docstrings(path: Path) -> Path:
+    """Writes the standard library's docstrings as JSON lines."""
+    with path.open("w") as lines:
+        for document in standard_library():
+            own = {"_id": document.id, "title": document.title, "text": document.text}
+            print(json.dumps({**own, **attributes_to_json(document.attributes)}), file=lines)
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,325 @@
+"""What the document store promises, whichever database holds it."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event, text, update
+
+from core.deadline import Deadline
+from core.documents import Document, shard_of
+from core.errors import BadEnvironment, NewerFormat, NotFound, OutOfTime, Overloaded, StorageFull
+from indexer import catalogue, feed, requests
+from indexer.catalogue import CollectionRecord
+from indexer.changes import DELETE, Change, Diverged, first_chain
+from indexer.database import Database
+from indexer.store import DocumentStore, Receipt
+from indexer.tables import change, meta, request
+
+SHARDS = 3
+RECORD = CollectionRecord("u" * 32, "papers", SHARDS, "m", "1", "f", 8, "cosine", 64, 16, 0)
+
+
+class Store:
+    """A store with one collection."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.documents = DocumentStore(database, max_waiting=1_000)
+
+    async def upsert(self, *documents: Document, request_id: str = "") -> Receipt:
+        return await self.documents.upsert(
+            "papers", documents, deadline=Deadline.after(60), request_id=request_id
+        )
+
+    async def delete(self, *ids: str, request_id: str = "") -> Receipt:
+        return await self.documents.delete(
+            "papers", ids, deadline=Deadline.after(60), request_id=request_id
+        )
+
+    async def feed(self, shard: int, after: int = 0, chain: str = "") -> list[Change]:
+        return await self.database.read(
+            lambda connection: feed.read(
+                connection,
+                RECORD.uid,
+                shard,
+                after=after,
+                chain=chain or first_chain(RECORD.uid, shard),
+                limit=10_000,
+                limit_bytes=1 << 30,
+            )
+        )
+
+    async def feeds(self) -> list[Change]:
+        return [each for shard in range(SHARDS) for each in await self.feed(shard)]
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    database = await Database.create(f"sqlite:///{tmp_path}/store.db")
+    await database.write(lambda connection: catalogue.add(connection, RECORD))
+    yield Store(database)
+    await database.close()
+
+
+def document(id: str, body: str = "text", **attributes: Any) -> Document:
+    return Document(id=id, title="title", text=body, attributes=attributes)
+
+
+async def test_a_document_comes_back_as_it_was_stored(store: Store) -> None:
+    moment = datetime(2026, 1, 31, 12, 30, 0, 250, tzinfo=UTC)
+    given = document("a", "héllo", year=2026.0, tags=("x", "y"), open=True, at=moment, who="me")
+
+    receipt = await store.upsert(given)
+
+    found = await store.documents.get("papers", "a")
+    assert found is not None
+    assert (found.title, found.text) == (given.title, given.text)
+    assert found.attributes == given.attributes
+    assert receipt.versions == (found.version,) == (1,)
+    assert found.update_time is not None
+
+
+async def test_versions_count_the_writes_of_an_id_deletions_too(store: Store) -> None:
+    assert (await store.upsert(document("a"))).versions == (1,)
+    assert (await store.upsert(document("b"), document("a"))).versions == (1, 2)
+    await store.delete("a")
+
+    assert (await store.upsert(document("a"))).versions == (4,)
+
+
+async def test_a_batch_is_stored_as_a_whole_or_not_at_all(store: Store) -> None:
+    await store.upsert(document("a"))
+    before = await store.feeds()
+
+    def fail(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        if statement.startswith("INSERT INTO document"):
+            raise sqlite3.OperationalError("boom")
+
+    event.listen(store.database._writing, "before_cursor_execute", fail)
+    with pytest.raises(Exception, match="boom"):
+        await store.upsert(*(document(f"new-{n}") for n in range(10)))
+    event.remove(store.database._writing, "before_cursor_execute", fail)
+
+    assert await store.feeds() == before
+    assert await store.documents.get("papers", "new-0") is None
+    assert (await store.upsert(document("new-0"))).versions == (1,)
+
+
+async def test_feeds_are_gapless_and_chained_under_concurrent_writers(store: Store) -> None:
+    async def write(writer: int) -> None:
+        for number in range(10):
+            ids = [f"{writer}-{number}-{n}" for n in range(4)] + [f"shared-{number}"]
+            await store.upsert(*(document(id) for id in ids))
+            await store.delete(ids[0])
+
+    await asyncio.gather(*(write(writer) for writer in range(8)))
+
+    for shard in range(SHARDS):
+        changes = await store.feed(shard)  # raises if there is a gap or the chain is broken
+        assert [each.sequence for each in changes] == list(range(1, len(changes) + 1))
+        assert all(shard_of(each.id, SHARDS) == shard for each in changes)
+    assert len(await store.feeds()) == 8 * 10 * (4 + 1 + 1)
+    assert sorted(each.version for each in await store.feeds() if each.id == "shared-3") == [
+        1, 2, 3, 4, 5, 6, 7, 8,
+    ]  # fmt: skip
+
+
+async def test_a_position_is_where_the_batch_stands_in_each_feed(store: Store) -> None:
+    receipt = await store.upsert(*(document(f"doc-{n}") for n in range(20)))
+
+    for shard in range(SHARDS):
+        assert receipt.position.sequences[shard] == len(await store.feed(shard))
+
+
+async def test_the_same_request_id_is_applied_once_and_answered_alike(store: Store) -> None:
+    first = await store.upsert(document("a"), request_id="r1")
+    await store.upsert(document("a", "newer"))
+
+    again = await store.upsert(document("a"), request_id="r1")
+
+    assert again == first
+    found = await store.documents.get("papers", "a")
+    assert found is not None
+    assert (found.version, found.text) == (2, "newer")
+
+
+async def test_the_same_request_id_at_the_same_time_is_applied_once(store: Store) -> None:
+    answers = await asyncio.gather(*(store.upsert(document("a"), request_id="r") for _ in range(9)))
+
+    assert len(set(map(str, answers))) == 1
+    assert len(await store.feeds()) == 1
+
+
+async def test_request_ids_are_forgotten_after_a_day(store: Store) -> None:
+    await store.upsert(document("a"), request_id="r1")
+    day_ago = -requests.KEEP_MICROS - 1
+    aged = update(request).values(create_micros=request.c.create_micros + day_ago)
+    await store.database.write(lambda connection: connection.execute(aged) and None)
+
+    assert (await store.upsert(document("a"), request_id="r1")).versions == (2,)
+
+
+async def test_a_deletion_is_a_change_and_absent_ids_are_counted_out(store: Store) -> None:
+    await store.upsert(document("a"), document("b"))
+
+    receipt = await store.delete("a", "never-there")
+
+    assert receipt.count == 1
+    assert await store.documents.get("papers", "a") is None
+    assert [each.op for each in await store.feeds() if each.id == "a"][-1] == DELETE
+    nothing = await store.delete("a", "never-there")
+    assert (nothing.count, dict(nothing.position.sequences)) == (0, {})
+
+
+async def test_pages_go_through_all_ids_in_byte_order(store: Store) -> None:
+    ids = ["b", "a", "Z", "é", "z", "aa", "\U0001f600", "\uffee"]
+    await store.upsert(*(document(id) for id in ids))
+    await store.delete("aa")
+
+    seen: list[str] = []
+    more = True
+    while more:
+        page, more = await store.documents.page("papers", seen[-1] if seen else "", 3)
+        seen += [each.id for each in page]
+
+    assert seen == sorted(set(ids) - {"aa"}, key=str.encode)
+
+
+async def test_a_page_of_long_documents_is_cut_short(store: Store) -> None:
+    for number in range(6):
+        await store.upsert(document(f"doc-{number}", "x" * 1_000_000))
+
+    page, more = await store.documents.page("papers", "", 100)
+
+    assert len(page) == 4
+    assert more
+
+
+async def test_an_unknown_collection_is_not_found(store: Store) -> None:
+    with pytest.raises(NotFound) as caught:
+        await store.documents.get("nope", "a")
+
+    assert (caught.value.reason, caught.value.field) == ("COLLECTION_NOT_FOUND", "collection")
+
+
+async def test_a_batch_whose_deadline_has_passed_is_not_stored(store: Store) -> None:
+    with pytest.raises(OutOfTime):
+        await store.documents.upsert("papers", [document("a")], deadline=Deadline.after(-1))
+
+    assert await store.feeds() == []
+
+
+async def test_one_refused_batch_does_not_touch_those_committed_with_it(store: Store) -> None:
+    late = store.documents.upsert("papers", [document("late")], deadline=Deadline.after(-1))
+    results = await asyncio.gather(
+        store.upsert(document("a")), late, store.upsert(document("b")), return_exceptions=True
+    )
+
+    assert isinstance(results[1], OutOfTime)
+    assert {each.id for each in await store.feeds()} == {"a", "b"}
+
+
+async def test_more_batches_than_may_wait_are_refused_at_once(store: Store) -> None:
+    narrow = DocumentStore(store.database, max_waiting=2)
+    batches = [
+        narrow.upsert("papers", [document(f"doc-{n}")], deadline=Deadline.after(60))
+        for n in range(5)
+    ]
+
+    results = await asyncio.gather(*batches, return_exceptions=True)
+
+    assert [type(result) for result in results].count(Overloaded) == 5 - 2
+
+
+async def test_a_full_disk_stores_nothing_and_says_so(store: Store) -> None:
+    await store.upsert(document("a"))
+    pages = await store.database.write(
+        lambda connection: connection.execute(text("PRAGMA page_count")).scalar_one()
+    )
+    limit = text(f"PRAGMA max_page_count = {pages + 2}")
+    await store.database.write(lambda connection: connection.execute(limit).scalar_one())
+    before = await store.feeds()
+
+    with pytest.raises(StorageFull):
+        await store.upsert(*(document(f"new-{n}", "x" * 10_000) for n in range(20)))
+
+    assert await store.feeds() == before
+    lifted = text("PRAGMA max_page_count = 1000000")
+    await store.database.write(lambda connection: connection.execute(lifted).scalar_one())
+    await store.upsert(*(document(f"new-{n}", "x" * 10_000) for n in range(20)))
+    assert len(await store.feeds()) == len(before) + 20
+
+
+async def test_a_feed_whose_history_was_rewritten_is_noticed(store: Store) -> None:
+    await store.upsert(*(document(f"doc-{n}") for n in range(40)))
+    changes = await store.feed(0)
+    last = changes[-1]
+
+    with pytest.raises(Diverged):
+        await store.feed(0, after=last.sequence, chain="0" * 64)
+    with pytest.raises(Diverged):
+        await store.feed(0, after=last.sequence + 1, chain=last.chain)
+
+    forged = update(change).where(change.c.sequence == 1, change.c.shard == 0).values(text="forged")
+    await store.database.write(lambda connection: connection.execute(forged) and None)
+    with pytest.raises(Diverged):
+        await store.feed(0)
+
+
+async def test_a_store_of_a_newer_format_is_refused(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/store.db"
+    database = await Database.create(url)
+    newer = update(meta).values(value="99")
+    await database.write(lambda connection: connection.execute(newer) and None)
+    await database.close()
+
+    with pytest.raises(NewerFormat):
+        await Database.create(url)
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "nonsense"])
+async def test_a_store_that_could_not_keep_anything_is_refused(url: str) -> None:
+    with pytest.raises(BadEnvironment):
+        await Database.create(url)
+
+
+async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "store.db").write_bytes(b"not a database at all" * 100)
+
+    with pytest.raises(BadEnvironment):
+        await Database.create(f"sqlite:///{tmp_path}/store.db")
+
+
+async def test_readers_cannot_write(store: Store) -> None:
+    write = update(meta).values(value="1")
+
+    with pytest.raises(BadEnvironment, match="readonly"):
+        await store.database.read(lambda connection: connection.execute(write))
+
+
+async def test_commits_are_synced_before_they_are_acknowledged(store: Store) -> None:
+    def setting(name: str) -> Any:
+        return lambda connection: connection.execute(text(f"PRAGMA {name}")).scalar_one()
+
+    assert await store.database.write(setting("synchronous")) == 2  # FULL
+    assert await store.database.write(setting("journal_mode")) == "wal"
+
+
+async def test_what_was_acknowledged_is_there_after_reopening(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/store.db"
+    first = await Database.create(url)
+    await first.write(lambda connection: catalogue.add(connection, RECORD))
+    await Store(first).upsert(document("a"))
+    await first.close()
+
+    second = await Database.create(url)
+
+    assert await Store(second).documents.get("papers", "a") is not None
+    await second.close()

@@ -1,0 +1,173 @@
+"""How texts are cut into requests, and what happens when Triton misbehaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.deadline import Deadline
+from core.encoding import CrossEncoder, Encoder, padded_length, plan_pieces
+from core.errors import BadModelOutput, OutOfTime, TriremeError, TritonUnavailable
+from core.triton import TritonClient
+from tests.fakes.triton import FakeTriton, Fault
+
+IDS = np.arange(10, 20, dtype=np.int32)
+
+
+def soon() -> Deadline:
+    return Deadline.after(30)
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakeTriton]:
+    async with FakeTriton() as running:
+        yield running
+
+
+@pytest.fixture
+async def client(fake: FakeTriton) -> AsyncIterator[TritonClient]:
+    client = TritonClient.create(fake.address)
+    yield client
+    await client.stop(0)
+
+
+@pytest.fixture
+async def encoder(fake: FakeTriton, client: TritonClient) -> Encoder:
+    return await Encoder.create(client, "bi_encoder", "", fake.model_directory, soon())
+
+
+@given(st.lists(st.integers(1, 300)), st.integers(1, 64), st.integers(1, 4096))
+def test_every_row_is_sent_once_within_the_limits(
+    lengths: list[int], max_rows: int, max_tokens: int
+) -> None:
+    pieces = plan_pieces(lengths, max_length=300, max_rows=max_rows, max_tokens=max_tokens)
+
+    assert sorted(row for piece in pieces for row in piece.rows) == list(range(len(lengths)))
+    for piece in pieces:
+        assert all(lengths[row] <= piece.length <= 300 for row in piece.rows)
+        assert len(piece.rows) <= max_rows
+        assert len(piece.rows) == 1 or len(piece.rows) * piece.length <= max_tokens
+
+
+def test_short_texts_do_not_pay_for_long_ones() -> None:
+    pieces = plan_pieces([100, 3, 100, 3], max_length=128, max_rows=2, max_tokens=1000)
+
+    assert [(piece.rows, piece.length) for piece in pieces] == [((0, 2), 112), ((1, 3), 8)]
+
+
+@pytest.mark.parametrize(
+    ("length", "padded"), [(1, 8), (8, 8), (9, 16), (65, 80), (257, 288), (300, 300)]
+)
+def test_lengths_are_padded_to_few_values(length: int, padded: int) -> None:
+    assert padded_length(length, 300) == padded
+
+
+async def test_a_long_batch_goes_out_in_several_requests(
+    fake: FakeTriton, encoder: Encoder
+) -> None:
+    texts = [IDS[: 1 + number % 10] for number in range(200)]
+
+    vectors = await encoder.encode(texts, soon())
+
+    assert fake.inferences["bi_encoder"] > 1
+    assert fake.rows["bi_encoder"] == len(texts)
+    for number in (0, 1, 99, 199):
+        alone = await encoder.encode([texts[number]], soon())
+        assert vectors[number] == pytest.approx(alone[0], abs=1e-6)
+
+
+async def test_one_failed_request_fails_the_batch(fake: FakeTriton, encoder: Encoder) -> None:
+    fake.set_fault("queue_full", times=1)
+
+    with pytest.raises(TritonUnavailable):
+        await encoder.encode([IDS] * 300, soon())
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ("queue_full", TritonUnavailable),
+        ("unhealthy", TritonUnavailable),
+        ("wrong_shape", BadModelOutput),
+        ("nan", BadModelOutput),
+        ("half", BadModelOutput),
+    ],
+)
+async def test_each_fault_has_its_error(
+    fake: FakeTriton, encoder: Encoder, fault: Fault, error: type[TriremeError]
+) -> None:
+    fake.set_fault(fault)
+
+    with pytest.raises(error):
+        await encoder.encode([IDS], soon())
+
+
+async def test_a_hanging_triton_is_out_of_time_at_the_deadline(
+    fake: FakeTriton, encoder: Encoder
+) -> None:
+    fake.set_fault("hang")
+
+    with pytest.raises(OutOfTime):
+        await encoder.encode([IDS], Deadline.after(0.05))
+
+
+async def test_a_slow_triton_is_waited_for(fake: FakeTriton, encoder: Encoder) -> None:
+    fake.set_fault("slow")
+
+    assert len(await encoder.encode([IDS], soon())) == 1
+
+
+async def test_a_model_process_that_died_once_is_asked_again(
+    fake: FakeTriton, encoder: Encoder
+) -> None:
+    fake.set_fault("unhealthy", times=1)
+
+    assert len(await encoder.encode([IDS], soon())) == 1
+
+
+async def test_a_triton_that_comes_back_is_used_again(fake: FakeTriton, encoder: Encoder) -> None:
+    await fake.stop()
+    with pytest.raises(TritonUnavailable):
+        await encoder.encode([IDS], soon())
+    await fake.start()
+
+    vectors = await _until_answered(encoder)
+
+    assert len(vectors) == 1
+
+
+async def _until_answered(encoder: Encoder) -> np.ndarray:  # type: ignore[type-arg]
+    deadline = soon()
+    while True:
+        try:
+            return await encoder.encode([IDS], deadline)
+        except TritonUnavailable:
+            await asyncio.sleep(0)
+
+
+async def test_no_more_calls_are_in_flight_than_permitted(fake: FakeTriton) -> None:
+    client = TritonClient.create(fake.address, max_in_flight=2)
+    encoder = await Encoder.create(client, "bi_encoder", "", fake.model_directory, soon())
+    fake.set_fault("hang")
+
+    calls = [encoder.encode([IDS], Deadline.after(0.2)) for _ in range(6)]
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert all(isinstance(outcome, OutOfTime) for outcome in outcomes)
+    assert sum("in flight" in str(outcome) for outcome in outcomes) == 6 - 2
+    await client.stop(0)
+
+
+async def test_a_pair_is_cut_to_the_models_length(fake: FakeTriton, client: TritonClient) -> None:
+    cross = await CrossEncoder.create(client, "cross_encoder", "", fake.model_directory, soon())
+    query = np.full(400, 50, dtype=np.int32)
+    passage = np.full(4000, 50, dtype=np.int32)
+
+    scores = await cross.score(query, [passage, passage[:3]], soon())
+
+    assert scores.tolist() == [5.0, 5.0]
