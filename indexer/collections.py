@@ -1,0 +1,216 @@
+"""Collections from creation to removal, in the document store, the index store and the fleet."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from core.deadline import Deadline
+from core.errors import InvalidInput, TriremeError
+from core.index_store import CollectionEntry
+from indexer import catalogue, heads
+from indexer.catalogue import CollectionRecord
+from indexer.clock import now_micros
+from indexer.encoders import TextEncoder
+from indexer.fleet import Fleet
+from indexer.heads import Progress
+from indexer.shared import Shared
+
+log = logging.getLogger(__name__)
+
+LEAST_TOKENS = 16
+DEFAULT_OVERLAP = 32
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a caller asks of a new collection; empty and 0 mean the default."""
+
+    name: str
+    encoder_model: str = ""
+    encoder_version: str = ""
+    max_tokens: int = 0
+    overlap_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionStatus:
+    """A collection with the progress of its shards and why each stands still, if it does."""
+
+    record: CollectionRecord
+    shards: tuple[tuple[Progress, str], ...]
+
+
+class Collections:
+    """All collections of this indexer."""
+
+    def __init__(self, shared: Shared, fleet: Fleet) -> None:
+        self._shared = shared
+        self._fleet = fleet
+        self._purges: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Goes on where the last process stopped: removals to finish, collections to index."""
+        unfinished = await self._shared.database.read(catalogue.unfinished_removals)
+        for uid in unfinished:
+            await self._shared.work("delete", partial(self._delete_files, uid))
+            self._purge_later(uid)
+        for record in await self._shared.database.read(catalogue.every):
+            await self._shared.work("create", partial(self._create_files, record))
+            self._fleet.add(record)
+
+    async def stop(self) -> None:
+        """Stops indexing; removals go on with the next start."""
+        await self._fleet.stop()
+        for task in self._purges:
+            task.cancel()
+        await asyncio.gather(*self._purges, return_exceptions=True)
+
+    async def create(self, wish: Wish, deadline: Deadline) -> CollectionStatus:
+        """Creates a collection and returns once every shard has its first, empty generation.
+
+        Raises InvalidInput, CollectionExists, NotFound (MODEL_NOT_FOUND), TritonUnavailable,
+        StorageFull, OutOfTime; nothing is left of it then.
+        """
+        check_name(wish.name)
+        encoder = await self._encoder(wish, deadline)
+        record = self._record(wish, encoder)
+        await self._shared.database.write(lambda connection: catalogue.add(connection, record))
+        try:
+            await self._shared.work("create", partial(self._create_files, record))
+            self._fleet.add(record)
+            await self._fleet.until_published(record, deadline)
+        except (TriremeError, asyncio.CancelledError):
+            await self.delete(record.name)
+            raise
+        log.info("collection created", extra={"collection": record.name, "uid": record.uid})
+        return await self.get(record.name)
+
+    async def get(self, name: str) -> CollectionStatus:
+        """One collection; raises NotFound."""
+        record = await self._shared.database.read(
+            lambda connection: catalogue.find(connection, name, field="name")
+        )
+        return (await self._statuses([record]))[0]
+
+    async def page(self, after: str, limit: int) -> tuple[list[CollectionStatus], bool]:
+        """Up to `limit` collections with names above `after`, and whether there are more."""
+        records = await self._shared.database.read(
+            lambda connection: catalogue.page(connection, after, limit + 1)
+        )
+        return await self._statuses(records[:limit]), len(records) > limit
+
+    async def delete(self, name: str) -> None:
+        """Removes a collection: its name and files at once, its rows by and by. Raises NotFound."""
+        record = await self._shared.database.write(
+            lambda connection: catalogue.remove(connection, name)
+        )
+        await self._fleet.remove(record.uid)
+        await self._shared.work("delete", partial(self._delete_files, record.uid))
+        self._purge_later(record.uid)
+        log.info("collection deleted", extra={"collection": name, "uid": record.uid})
+
+    async def _encoder(self, wish: Wish, deadline: Deadline) -> TextEncoder:
+        model = wish.encoder_model or self._shared.config.encoder_model
+        if not wish.encoder_version:
+            return await self._shared.encoders.newest(model, deadline)
+        return await self._shared.encoders.get(model, wish.encoder_version, deadline)
+
+    def _record(self, wish: Wish, encoder: TextEncoder) -> CollectionRecord:
+        info = encoder.info
+        room = info.max_length - encoder.tokenizer.single.count
+        max_tokens, overlap_tokens = passaging(wish.max_tokens, wish.overlap_tokens, room)
+        return CollectionRecord(
+            uid=uuid.uuid4().hex,
+            name=wish.name,
+            shard_count=self._shared.config.shard_count,
+            encoder_model=info.name,
+            encoder_version=info.version,
+            encoder_fingerprint=info.fingerprint,
+            dimension=info.dimension,
+            similarity=info.similarity,
+            max_tokens=max_tokens,
+            overlap_tokens=overlap_tokens,
+            create_micros=now_micros(),
+        )
+
+    async def _statuses(self, records: Sequence[CollectionRecord]) -> list[CollectionStatus]:
+        uids = [record.uid for record in records]
+        rows = await self._shared.database.read(lambda connection: heads.progress(connection, uids))
+        found: dict[str, list[tuple[Progress, str]]] = {uid: [] for uid in uids}
+        for row in rows:
+            found[row.uid].append((row, self._fleet.stalled(row.uid, row.shard)))
+        return [CollectionStatus(record, tuple(found[record.uid])) for record in records]
+
+    def _create_files(self, record: CollectionRecord) -> None:
+        entry = CollectionEntry(record.name, record.uid, record.shard_count)
+        self._shared.index_store.create_collection(entry)
+
+    def _delete_files(self, uid: str) -> None:
+        started = time.monotonic()
+        self._shared.index_store.delete_collection(uid)
+        log.info(
+            "collection's files removed",
+            extra={"uid": uid, "seconds": round(time.monotonic() - started, 3)},
+        )
+
+    def _purge_later(self, uid: str) -> None:
+        task = asyncio.create_task(self._purge(uid))
+        self._purges.add(task)
+        task.add_done_callback(self._purges.discard)
+
+    async def _purge(self, uid: str) -> None:
+        try:
+            while not await self._shared.database.write(
+                lambda connection: catalogue.purge(connection, uid)
+            ):
+                pass
+        except TriremeError as error:
+            log.warning("rows not cleared away", extra={"uid": uid, "why": str(error)})
+
+
+def check_name(name: str) -> None:
+    """Raises InvalidInput unless this can be a collection's name."""
+    if not name:
+        raise InvalidInput(
+            "FIELD_REQUIRED", "is empty", field="collection.name", remedy="give it a name"
+        )
+    if not _NAME.fullmatch(name):
+        raise InvalidInput(
+            "MALFORMED",
+            f"{name[:80]!r} is not a collection's name",
+            field="collection.name",
+            remedy="use 1 to 63 of a-z, 0-9, - and _, with a letter first",
+        )
+
+
+def passaging(max_tokens: int, overlap_tokens: int, room: int) -> tuple[int, int]:
+    """Tokens per passage and overlap, defaults filled in; `room` is what the encoder takes.
+
+    Raises InvalidInput.
+    """
+    if max_tokens and not LEAST_TOKENS <= max_tokens <= room:
+        raise InvalidInput(
+            "OUT_OF_RANGE",
+            f"is {max_tokens}",
+            field="collection.passaging.max_tokens",
+            remedy=f"give {LEAST_TOKENS} to {room}, or 0 for {room}",
+        )
+    size = max_tokens or room
+    most = (size - 1) // 2
+    if not 0 <= overlap_tokens <= most:
+        raise InvalidInput(
+            "OUT_OF_RANGE",
+            f"is {overlap_tokens}",
+            field="collection.passaging.overlap_tokens",
+            remedy=f"give less than half of {size}, or 0 for the default",
+        )
+    return size, overlap_tokens or min(DEFAULT_OVERLAP, most)

@@ -1,0 +1,128 @@
+"""One indexer process: document store, write paths and the services in front of them."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+from prometheus_client import CollectorRegistry
+from sqlalchemy import make_url
+
+from core.decoding import Decoding
+from core.errors import BadEnvironment
+from core.index_store import IndexStore
+from core.interceptors import Boundary
+from core.rpc import RoleServer
+from core.triton import TritonClient
+from indexer.collection_service import CollectionServicer
+from indexer.collections import Collections
+from indexer.config import IndexerConfig
+from indexer.database import Database
+from indexer.encoders import Encoders
+from indexer.fleet import Fleet
+from indexer.lock import StateLock
+from indexer.metrics import IndexerMetrics
+from indexer.service import DocumentServicer
+from indexer.shared import Shared
+from indexer.store import DocumentStore
+from trireme.v1 import collection_pb2, collection_pb2_grpc, document_pb2, document_pb2_grpc
+
+WORK_DIRECTORY = ".work"
+"""Working copies, beside what is published so that files can be linked."""
+
+
+class Indexer:
+    """`await create(config)`, `start()`, `stop(grace_seconds)`."""
+
+    def __init__(
+        self,
+        server: RoleServer,
+        address: str,
+        collections: Collections,
+        shared: Shared,
+        triton: TritonClient,
+        locks: Sequence[StateLock],
+    ) -> None:
+        self._server = server
+        self._collections = collections
+        self._shared = shared
+        self._triton = triton
+        self._locks = locks
+        self.address = address
+        self.registry: CollectorRegistry = shared.metrics.registry
+
+    @classmethod
+    async def create(cls, config: IndexerConfig) -> Indexer:
+        """Locks the state, opens it and binds the address.
+
+        Raises BadEnvironment if another indexer uses the state or the address is taken,
+        NewerFormat.
+        """
+        if config.shard_count < 1:
+            raise BadEnvironment(f"{config.shard_count} shards hold nothing", field="shard_count")
+        locks = [StateLock.take(path) for path in _lock_files(config)]
+        triton = TritonClient.create(config.triton_address)
+        shared = Shared(
+            owner=f"{socket.gethostname()}:{os.getpid()}",
+            config=config,
+            database=await Database.create(config.database_url),
+            index_store=IndexStore.create(config.index_directory),
+            encoders=Encoders(triton, config.model_directory),
+            executor=ThreadPoolExecutor(config.build_threads, thread_name_prefix="build"),
+            metrics=IndexerMetrics(CollectorRegistry()),
+        )
+        fleet = Fleet(shared, config.index_directory / WORK_DIRECTORY)
+        collections = Collections(shared, fleet)
+        store = DocumentStore(shared.database, max_waiting=config.max_waiting_batches)
+        shared.metrics.waiting.set_function(lambda: store.waiting)
+
+        def add_services(server: grpc.aio.Server) -> Sequence[str]:
+            document_pb2_grpc.add_DocumentServiceServicer_to_server(
+                DocumentServicer(store, fleet, shared.metrics), server
+            )
+            collection_pb2_grpc.add_CollectionServiceServicer_to_server(
+                CollectionServicer(collections), server
+            )
+            return [
+                document_pb2.DESCRIPTOR.services_by_name["DocumentService"].full_name,
+                collection_pb2.DESCRIPTOR.services_by_name["CollectionService"].full_name,
+            ]
+
+        interceptors = [Boundary(shared.metrics.calls), Decoding()]
+        server = RoleServer.create(config.address, add_services, interceptors)
+        address = f"{config.address.rpartition(':')[0]}:{server.port}"
+        return cls(server, address, collections, shared, triton, locks)
+
+    async def start(self) -> None:
+        """Takes every shard over and says that it is ready; does not wait for Triton."""
+        await self._triton.start()
+        await self._server.start()
+        await self._collections.start()
+        await self._server.ready()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Lets calls in flight end for up to `grace_seconds`, then frees everything."""
+        await self._server.stop(grace_seconds)
+        await self._collections.stop()
+        await self._shared.database.close()
+        self._shared.executor.shutdown()
+        await self._triton.stop(grace_seconds)
+        for lock in self._locks:
+            lock.release()
+
+    def __repr__(self) -> str:
+        return f"<Indexer at {self.address}, {self._collections!r}>"
+
+
+def _lock_files(config: IndexerConfig) -> list[Path]:
+    """What two indexers must not share: a database file, and an index directory."""
+    paths = [config.index_directory / "indexer.lock"]
+    url = make_url(config.database_url)
+    if url.get_backend_name() == "sqlite" and url.database:
+        database = Path(url.database).absolute()
+        paths.append(database.with_name(f"{database.name}.lock"))
+    return paths

@@ -1,0 +1,114 @@
+"""The working copy of one shard's index: takes batches in, hands manifests out.
+
+Everything here is synchronous and belongs to one shard; nothing is visible to searchers before its
+manifest is committed elsewhere. After any failure the copy is given up and opened again from the
+last published manifest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from core import fsops
+from core.index_store import ShardStore
+from core.manifest import EncoderEntry, FileEntry, Manifest, SegmentEntry, sha256_of
+from indexer.batch import Place
+from indexer.catalogue import CollectionRecord
+from indexer.changes import first_chain
+from indexer.dense_part import DensePart
+from indexer.lexical_part import LexicalPart
+
+
+class ShardIndex:
+    """`dense` and `lexical` may be changed at the same time; then `stage` describes both."""
+
+    def __init__(
+        self,
+        record: CollectionRecord,
+        shard: int,
+        directory: Path,
+        dense: DensePart,
+        lexical: LexicalPart,
+    ) -> None:
+        self.dense = dense
+        self.lexical = lexical
+        self.place = Place(0, first_chain(record.uid, shard))
+        self._record = record
+        self._shard = shard
+        self._directory = directory
+        self._previous = ""
+
+    @classmethod
+    def open(
+        cls,
+        record: CollectionRecord,
+        shard: int,
+        files: ShardStore,
+        directory: Path,
+        manifest: Manifest | None,
+    ) -> ShardIndex:
+        """Verifies every file of `manifest` and goes on from it in `directory`, which is wiped.
+
+        Without a manifest the index is empty. Raises CorruptFile if a file is not what the manifest
+        says.
+        """
+        segments: Sequence[SegmentEntry] = manifest.segments if manifest is not None else ()
+        entries: Sequence[FileEntry] = manifest.lexical if manifest is not None else ()
+        fsops.remove_tree(directory)
+        fsops.make_directory(directory)
+        dense = DensePart(files, directory, record.dimension, segments)
+        lexical = LexicalPart(files, directory, entries)
+        index = cls(record, shard, directory, dense, lexical)
+        if manifest is not None:
+            index.place = Place(manifest.sequence, manifest.chain)
+            index._previous = sha256_of(manifest.to_bytes())
+        return index
+
+    def stage(self, place: Place, *, epoch: int, generation: int) -> Manifest:
+        """The manifest of this state, which covers the feed up to `place`; all files durable."""
+        segments = self.dense.stage()
+        record = self._record
+        self.place = place
+        return Manifest(
+            uid=record.uid,
+            collection=record.name,
+            shard=self._shard,
+            shard_count=record.shard_count,
+            epoch=epoch,
+            generation=generation,
+            sequence=place.sequence,
+            chain=place.chain,
+            previous=self._previous,
+            encoder=_encoder_entry(record),
+            segments=segments,
+            lexical=tuple(self.lexical.entries),
+            documents=sum(each.documents - each.dead_documents for each in segments),
+            passages=sum(each.passages - each.dead_passages for each in segments),
+            created_at=time.time(),
+        )
+
+    def published(self, sha256: str) -> None:
+        """Notes that the last staged manifest, with this checksum, was committed."""
+        self._previous = sha256
+
+    def close(self) -> None:
+        """Frees the lexical index and removes the working copy."""
+        self.lexical.close()
+        fsops.remove_tree(self._directory)
+
+    def __repr__(self) -> str:
+        return f"<ShardIndex {len(self.dense)} segments, up to change {self.place.sequence}>"
+
+
+def _encoder_entry(record: CollectionRecord) -> EncoderEntry:
+    return EncoderEntry(
+        model=record.encoder_model,
+        version=record.encoder_version,
+        fingerprint=record.encoder_fingerprint,
+        dimension=record.dimension,
+        similarity=record.similarity,
+        max_tokens=record.max_tokens,
+        overlap_tokens=record.overlap_tokens,
+    )

@@ -1,0 +1,129 @@
+"""The document store's tables. Portable SQL: SQLite here, PostgreSQL with the same statements."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    false,
+)
+
+FORMAT = 1
+"""Version of this layout; a store with a higher one is refused."""
+
+metadata = MetaData()
+
+# SQLite compares text byte by byte; PostgreSQL does in this collation only.
+ByteOrdered = Text().with_variant(Text(collation="C"), "postgresql")
+Uid = String(32)
+Sha256 = String(64)
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("key", String(64), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+collection = Table(
+    "collection",
+    metadata,
+    Column("uid", Uid, primary_key=True),
+    Column("name", ByteOrdered, nullable=False, unique=True),
+    Column("shard_count", Integer, nullable=False),
+    Column("encoder_model", Text, nullable=False),
+    Column("encoder_version", Text, nullable=False),
+    Column("encoder_fingerprint", Text, nullable=False),
+    Column("dimension", Integer, nullable=False),
+    Column("similarity", Text, nullable=False),
+    Column("max_tokens", Integer, nullable=False),
+    Column("overlap_tokens", Integer, nullable=False),
+    Column("create_micros", BigInteger, nullable=False),
+)
+
+# Collections whose rows and files are still to be cleared away.
+removed = Table("removed", metadata, Column("uid", Uid, primary_key=True))
+
+# Points at the newest change of each id. Deleted ids stay, so that versions never repeat.
+document = Table(
+    "document",
+    metadata,
+    Column("uid", Uid, primary_key=True),
+    Column("id", ByteOrdered, primary_key=True),
+    Column("shard", Integer, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("deleted", Boolean, nullable=False),
+)
+
+# The feed itself, contents included: an index is the fold of it, whatever is read when.
+change = Table(
+    "change",
+    metadata,
+    Column("uid", Uid, primary_key=True),
+    Column("shard", Integer, primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", Text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("op", String(8), nullable=False),
+    Column("previous", BigInteger, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("attributes", Text, nullable=False),
+    Column("update_micros", BigInteger, nullable=False),
+    Column("chain", Sha256, nullable=False),
+)
+
+# One row decides everything about a shard: the feed's end, and who may publish what after which.
+shard_head = Table(
+    "shard_head",
+    metadata,
+    Column("uid", Uid, primary_key=True),
+    Column("shard", Integer, primary_key=True),
+    Column("head", BigInteger, nullable=False),
+    Column("chain", Sha256, nullable=False),
+    Column("documents", BigInteger, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("manifest", Text, nullable=False),
+    Column("covers_sequence", BigInteger, nullable=False),
+    Column("covers_chain", Sha256, nullable=False),
+    # Tries of the changes up to `trying`, counted before each; see `heads.begin_attempt`.
+    Column("trying", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
+)
+
+request = Table(
+    "request",
+    metadata,
+    Column("uid", Uid, primary_key=True),
+    Column("kind", String(8), primary_key=True),
+    Column("request_id", Text, primary_key=True),
+    Column("answer", Text, nullable=False),
+    Column("create_micros", BigInteger, nullable=False),
+)
+Index("request_by_age", request.c.create_micros)
+
+# Documents that failed alone; set aside once `quarantined`.
+suspect = Table(
+    "suspect",
+    metadata,
+    Column("uid", Uid, primary_key=True),
+    Column("shard", Integer, primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", Text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("quarantined", Boolean, nullable=False, server_default=false()),
+    Column("reason", Text, nullable=False),
+    Column("first_micros", BigInteger, nullable=False),
+    Column("last_micros", BigInteger, nullable=False),
+)

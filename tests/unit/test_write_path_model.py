@@ -1,0 +1,115 @@
+"""Whatever is written, indexed, killed and started again: the index is the fold of its feed."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from core.documents import Document
+from indexer import changes
+from tests.fakes.write_path import Crash, Fuse, WritePath, contents_of, failing_at
+
+Result = TypeVar("Result")
+
+IDS = st.sampled_from([f"doc-{number}" for number in range(6)])
+WORDS = st.lists(st.sampled_from(["heart", "lung", "cell", "gene"]), min_size=1, max_size=60)
+
+
+class WritePathModel(RuleBasedStateMachine):
+    """`truth` maps the id of every live document to its version and text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = tempfile.TemporaryDirectory()
+        self.runner = asyncio.Runner()
+        self.path = self.run(
+            # Tiny batches and fan-out, so that few documents make many generations and merges.
+            WritePath.create(Path(self.directory.name), batch_documents=3, merge_fanout=2)
+        )
+        self.truth: dict[str, tuple[int, str]] = {}
+        self.writes: dict[str, int] = {}
+        self.checked: set[str] = set()
+
+    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        return self.runner.run(work)
+
+    @rule(ids=st.lists(IDS, min_size=1, max_size=5, unique=True), words=WORDS)
+    def upsert(self, ids: list[str], words: list[str]) -> None:
+        text = " ".join(words)
+        receipt = self.run(self.path.upsert(*(Document(id=id, text=text) for id in ids)))
+        for id, version in zip(ids, receipt.versions, strict=True):
+            self.writes[id] = self.writes.get(id, 0) + 1
+            assert version == self.writes[id]
+            self.truth[id] = version, text
+
+    @rule(ids=st.lists(IDS, min_size=1, max_size=3, unique=True))
+    def delete(self, ids: list[str]) -> None:
+        receipt = self.run(self.path.delete(*ids))
+        gone = [id for id in ids if self.truth.pop(id, None)]
+        for id in gone:
+            self.writes[id] += 1
+        assert receipt.count == len(gone)
+
+    @rule()
+    def index(self) -> None:
+        self.run(self.path.index())
+        found = contents_of(self.path.files(), self.path.current())
+        assert found == {id: version for id, (version, _) in self.truth.items()}
+
+    @rule(at=st.integers(1, 120))
+    def die_while_indexing(self, at: int) -> None:
+        with failing_at(Fuse(at)) as fuse:
+            try:
+                self.run(self.path.index())
+            except Crash:
+                assert fuse.blown
+
+    @rule()
+    def restart(self) -> None:
+        self.run(self.path.close())
+        self.path = self.run(
+            WritePath.create(Path(self.directory.name), batch_documents=3, merge_fanout=2)
+        )
+
+    @precondition(lambda self: self.truth)
+    @rule(data=st.data())
+    def get(self, data: st.DataObject) -> None:
+        id = data.draw(st.sampled_from(sorted(self.truth)))
+        found = self.run(self.path.store.get("papers", id))
+        assert found is not None
+        assert (found.version, found.text) == self.truth[id]
+
+    @invariant()
+    def every_generation_is_the_fold_of_its_feed(self) -> None:
+        feed = self.run(self.path.changes())
+        files = self.path.files()
+        for manifest in files.manifests():
+            if manifest.name not in self.checked:
+                covered = feed[: manifest.sequence]
+                assert contents_of(files, manifest) == changes.contents(covered)
+                assert covered == [] or covered[-1].chain == manifest.chain
+                self.checked.add(manifest.name)
+
+    def teardown(self) -> None:
+        self.run(self.path.index())
+        found = contents_of(self.path.files(), self.path.current())
+        assert found == {id: version for id, (version, _) in self.truth.items()}
+        self.run(self.path.close())
+        self.runner.close()
+        self.directory.cleanup()
+
+
+WritePathModel.TestCase.settings = settings(
+    max_examples=20,
+    stateful_step_count=12,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+TestWritePath = WritePathModel.TestCase
