@@ -11,9 +11,9 @@ from typing import Any
 
 import grpc
 import pytest
-from deploy.local.cluster import Cluster, ClusterConfig
 
 from core.rpc import open_channel
+from deploy.local.cluster import Cluster, ClusterConfig
 from trireme.v1 import (
     collection_pb2,
     collection_pb2_grpc,
@@ -159,7 +159,9 @@ async def _settled(channel: grpc.aio.Channel) -> None:
                 return
 
 
-async def _found(channel: grpc.aio.Channel, mode: search_pb2.SearchMode.ValueType) -> dict[str, str]:
+async def _found(
+    channel: grpc.aio.Channel, mode: search_pb2.SearchMode.ValueType
+) -> dict[str, str]:
     """Every document that a complete answer finds, with its text."""
     stub: Any = search_pb2_grpc.SearchServiceStub(channel)
     request = search_pb2.SearchRequest(

@@ -1,0 +1,85 @@
+"""The config.pbtxt of a model: written as text, so that the same model gives the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+QUERY_PRIORITY = 1
+INDEXING_PRIORITY = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """What differs between the two models; `warmup` holds (rows, tokens) pairs."""
+
+    name: str
+    inputs: Sequence[str]
+    output_width: int
+    max_batch_size: int
+    queue_delay_us: int
+    warmup: Sequence[tuple[int, int]]
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+
+def config_text(config: ModelConfig) -> str:
+    """The whole file. Rows and tokens are free; requests of equal length run as one batch."""
+    parts = [
+        "# Written by `trireme models export`; change deploy/models/triton_config.py instead.\n"
+        f'name: "{config.name}"\n'
+        'backend: "pytorch"\n'
+        f"max_batch_size: {config.max_batch_size}\n",
+        *(
+            f'# {meaning}\ninput {{ name: "INPUT__{number}" data_type: TYPE_INT64 dims: [ -1 ] }}\n'
+            for number, meaning in enumerate(config.inputs)
+        ),
+        f'output {{ name: "OUTPUT__0" data_type: TYPE_FP32 dims: [ {config.output_width} ] }}\n',
+        "instance_group { kind: KIND_AUTO count: 1 }\n",
+        _dynamic_batching(config.queue_delay_us),
+        *(_warmup(rows, tokens, len(config.inputs)) for rows, tokens in config.warmup),
+        *(_parameter(key, value) for key, value in config.parameters.items()),
+    ]
+    return "\n".join(parts)
+
+
+def _dynamic_batching(queue_delay_us: int) -> str:
+    policies = {
+        QUERY_PRIORITY: _queue_policy(max_queue_size=128, timeout_us=2_000_000),
+        INDEXING_PRIORITY: _queue_policy(max_queue_size=256, timeout_us=30_000_000),
+    }
+    entries = "".join(
+        f"  priority_queue_policy {{\n    key: {level}\n    value {{ {policy} }}\n  }}\n"
+        for level, policy in policies.items()
+    )
+    return (
+        "# Queries (priority 1) overtake indexing (priority 2, the default). What waits too long\n"
+        "# is refused rather than run for a caller that has gone.\n"
+        "dynamic_batching {\n"
+        f"  max_queue_delay_microseconds: {queue_delay_us}\n"
+        "  priority_levels: 2\n"
+        f"  default_priority_level: {INDEXING_PRIORITY}\n"
+        f"{entries}"
+        "}\n"
+    )
+
+
+def _queue_policy(*, max_queue_size: int, timeout_us: int) -> str:
+    return (
+        f"timeout_action: REJECT default_timeout_microseconds: {timeout_us}"
+        f" allow_timeout_override: true max_queue_size: {max_queue_size}"
+    )
+
+
+def _warmup(rows: int, tokens: int, inputs: int) -> str:
+    # Zeros, since random INT64 data would be no valid token ids.
+    entries = "".join(
+        f'  inputs {{ key: "INPUT__{number}"'
+        f" value {{ data_type: TYPE_INT64 dims: [ {tokens} ] zero_data: true }} }}\n"
+        for number in range(inputs)
+    )
+    return f'model_warmup {{\n  name: "{rows}x{tokens}"\n  batch_size: {rows}\n{entries}}}\n'
+
+
+def _parameter(key: str, value: str) -> str:
+    quoted = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'parameters {{ key: "{key}" value {{ string_value: "{quoted}" }} }}\n'
