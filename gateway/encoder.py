@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,14 @@ from gateway.query import ModelUsed
 QUERY_PRIORITY = 1
 
 
+@dataclass(frozen=True, slots=True)
+class EncodedQuery:
+    """A query's embedding, float32 [dimension], and how long Triton took, in microseconds."""
+
+    vector: NDArray[np.float32]
+    triton_microseconds: int
+
+
 class QueryEncoder:
     """Encoders by model and version, opened at their first use and kept."""
 
@@ -26,8 +36,8 @@ class QueryEncoder:
         self._encoders: dict[tuple[str, str], Encoder] = {}
         self._opening = asyncio.Lock()
 
-    async def encode(self, text: str, model: ModelUsed, deadline: Deadline) -> NDArray[np.float32]:
-        """The embedding of a query, float32 [dimension].
+    async def encode(self, text: str, model: ModelUsed, deadline: Deadline) -> EncodedQuery:
+        """The embedding of a query.
 
         Raises InvalidInput if it has no tokens or more than the encoder reads, ModelMismatch if
         Triton serves other weights than the collection was built with, TritonUnavailable or
@@ -50,9 +60,9 @@ class QueryEncoder:
                 field="query",
                 remedy="use letters or digits",
             )
+        started = time.perf_counter_ns()
         vectors = await encoder.encode([tokens.ids], deadline, priority=QUERY_PRIORITY)
-        vector: NDArray[np.float32] = vectors[0]
-        return vector
+        return EncodedQuery(vectors[0], (time.perf_counter_ns() - started) // 1000)
 
     async def open(self, model: ModelUsed, deadline: Deadline) -> Encoder:
         """The encoder of that name and version, checked against the fingerprint if one is given."""

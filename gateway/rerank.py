@@ -27,6 +27,7 @@ class Reranked:
     depth: int
     model: ModelUsed | None = None
     shortfall: Degradation | None = None
+    triton_microseconds: int = 0
 
 
 class Reranker:
@@ -76,13 +77,15 @@ class Reranker:
         depth = plan_depth(lengths, self._speed.tokens_per_second, seconds_left)
         started = time.perf_counter()
         logits = await cross_encoder.score(query, head[:depth], deadline) if depth else np.empty(0)
-        self._speed.observe(sum(lengths[:depth]), time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        self._speed.observe(sum(lengths[:depth]), seconds)
         info = cross_encoder.info
         return Reranked(
             ranking=blend(ranked, [float(logit) for logit in logits], settings.weight),
             depth=depth,
             model=ModelUsed(info.name, info.version, info.fingerprint) if depth else None,
             shortfall=_shortfall(depth, len(head)),
+            triton_microseconds=int(seconds * 1e6) if depth else 0,
         )
 
     async def open(self, deadline: Deadline) -> CrossEncoder:

@@ -79,9 +79,9 @@ class Search:
             return None
         alone = query.legs == {DENSE}
         patience = deadline if alone else planning.share(deadline, planning.ENCODE_SHARE)
-        with diary.stage(trace.ENCODE):
+        with diary.stage(trace.ENCODE) as span:
             try:
-                return await self._encoder.encode(query.text, view.encoder, patience)
+                encoded = await self._encoder.encode(query.text, view.encoder, patience)
             except InvalidInput:
                 raise
             except TriremeError as error:
@@ -89,6 +89,8 @@ class Search:
                     raise
                 diary.degrade([Degradation.of(trace.ENCODE, error)])
                 return None
+            span.inner_microseconds = encoded.triton_microseconds
+            return encoded.vector
 
     async def _dense(
         self, view: View, query: Query, vector: Vector | None, diary: Trace, deadline: Deadline
@@ -151,11 +153,12 @@ class Search:
     ) -> Reranked:
         if not query.rerank.enabled or not ranked:
             return Reranked([Blended(fused, fused.score) for fused in ranked], 0)
-        with diary.stage(trace.RERANK):
+        with diary.stage(trace.RERANK) as span:
             patience = deadline.earlier_by(planning.REPLY_SECONDS)
             reranked = await self._reranker.reorder(
                 query.text, ranked, passages, query.rerank, patience
             )
+            span.inner_microseconds = reranked.triton_microseconds
         if reranked.shortfall is not None:
             diary.degrade([reranked.shortfall])
         return reranked
