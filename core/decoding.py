@@ -8,6 +8,7 @@ there.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from google.protobuf.descriptor import Descriptor, FileDescriptor
 from google.protobuf.message import DecodeError, Message
 
 from core.errors import InvalidInput
+from core.interceptors import rewrapped
 
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
 Context = Any
@@ -82,28 +84,22 @@ def _tolerant(handler: Any, kind: type[Message]) -> Any:
         except InvalidInput as error:
             return Undecodable(error)
 
-    name = "_".join(
-        "stream" if streaming else "unary"
-        for streaming in (handler.request_streaming, handler.response_streaming)
-    )
-    wrap = _unary if not handler.response_streaming else _streaming
-    behaviour = wrap(getattr(handler, name), handler.request_streaming)
-    make = getattr(grpc, f"{name}_rpc_method_handler")
-    return make(
-        behaviour,
-        request_deserializer=deserialize,
-        response_serializer=handler.response_serializer,
+    return rewrapped(
+        handler, lambda behaviour: _reading(behaviour, handler.request_streaming), deserialize
     )
 
 
-def _unary(behaviour: Any, request_streaming: bool) -> Any:
+def _reading(behaviour: Any, request_streaming: bool) -> Any:
+    if inspect.isasyncgenfunction(behaviour):
+        return _reading_stream(behaviour, request_streaming)
+
     async def call(request: Any, context: Context) -> Any:
         return await behaviour(_checked(request, request_streaming), context)
 
     return call
 
 
-def _streaming(behaviour: Any, request_streaming: bool) -> Any:
+def _reading_stream(behaviour: Any, request_streaming: bool) -> Any:
     async def call(request: Any, context: Context) -> AsyncIterator[Any]:
         async for response in behaviour(_checked(request, request_streaming), context):
             yield response

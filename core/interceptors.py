@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import time
 import uuid
@@ -59,22 +60,19 @@ class Boundary(grpc.aio.ServerInterceptor):
         if handler is None:
             return None
         method = handler_call_details.method
-        if handler.response_streaming:
-            name = "stream_stream" if handler.request_streaming else "unary_stream"
-            wrapped: Any = self._streaming(getattr(handler, name), method)
-        else:
-            name = "stream_unary" if handler.request_streaming else "unary_unary"
-            wrapped = self._unary(getattr(handler, name), method)
-        return _replaced(handler, name, wrapped)
+        return rewrapped(handler, lambda behaviour: self._counted(behaviour, method))
 
-    def _unary(self, behaviour: Any, method: str) -> Any:
+    def _counted(self, behaviour: Any, method: str) -> Any:
+        if inspect.isasyncgenfunction(behaviour):
+            return self._counted_stream(behaviour, method)
+
         async def call(request: Any, context: Context) -> Any:
             async with _Counted(self._metrics, method, context):
                 return await behaviour(request, context)
 
         return call
 
-    def _streaming(self, behaviour: Any, method: str) -> Any:
+    def _counted_stream(self, behaviour: Any, method: str) -> Any:
         async def call(request: Any, context: Context) -> AsyncIterator[Any]:
             async with _Counted(self._metrics, method, context):
                 async for response in behaviour(request, context):
@@ -83,16 +81,19 @@ class Boundary(grpc.aio.ServerInterceptor):
         return call
 
 
-def _replaced(handler: Any, name: str, behaviour: Any) -> Any:
-    make = {
-        "unary_unary": grpc.unary_unary_rpc_method_handler,
-        "unary_stream": grpc.unary_stream_rpc_method_handler,
-        "stream_unary": grpc.stream_unary_rpc_method_handler,
-        "stream_stream": grpc.stream_stream_rpc_method_handler,
-    }[name]
-    return make(
-        behaviour,
-        request_deserializer=handler.request_deserializer,
+def rewrapped(handler: Any, wrap: Callable[[Any], Any], request_deserializer: Any = None) -> Any:
+    """The handler with its behaviour wrapped and, if given, another deserializer.
+
+    A behaviour is a coroutine function or, for most streams of responses, an async generator
+    function; what `wrap` returns must be of the same kind.
+    """
+    name = "_".join(
+        "stream" if streaming else "unary"
+        for streaming in (handler.request_streaming, handler.response_streaming)
+    )
+    return getattr(grpc, f"{name}_rpc_method_handler")(
+        wrap(getattr(handler, name)),
+        request_deserializer=request_deserializer or handler.request_deserializer,
         response_serializer=handler.response_serializer,
     )
 

@@ -122,7 +122,7 @@ class TritonClient:
         return _output(response, rows=inputs[0].shape[0])
 
     async def _infer_once_more_if_restarted(self, request: Any, deadline: Deadline) -> Any:
-        """Asks twice if a model's process has died: a Triton that restarts it does so at the first."""
+        """Asks twice if a model's process has died: some Tritons restart it when asked."""
         for attempt in (1, 2):
             try:
                 return await self._ask(
@@ -153,13 +153,9 @@ class TritonClient:
     async def _ask(
         self, method: Any, request: Any, model: str, version: str, deadline: Deadline
     ) -> Any:
-        # Triton's own timeout lets it drop a request that still waits in its queue, where the
-        # model's queue policy allows that.
-        remaining = deadline.remaining()
-        if method is self._stub.ModelInfer:
-            request.parameters["timeout"].int64_param = max(1, int(remaining * 1e6))
+        # At the deadline gRPC cancels the call, and Triton drops it if it still waits in a queue.
         try:
-            return await method(request, timeout=remaining)
+            return await method(request, timeout=deadline.remaining())
         except grpc.aio.AioRpcError as error:
             raise self._translated(error, f"{model}:{version or 'newest'}") from error
         except grpc.aio.UsageError as error:

@@ -118,6 +118,11 @@ class Cluster:
         return {name: process.pid for name, process in processes.items() if process is not None}
 
     @property
+    def addresses(self) -> dict[str, str]:
+        """Where each role but Triton listens."""
+        return {spec.name: spec.address for spec in self._specs()} | {"gateway": self.address}
+
+    @property
     def restarts(self) -> dict[str, int]:
         """How often each role has been started again."""
         return {name: supervisor.restarts for name, supervisor in self._supervisors.items()}
