@@ -21,7 +21,7 @@ MAY_IMPORT = {
 # Libraries that only some parts may know.
 KNOWN_BY = {
     "faiss": {"core/segment.py", "shard"},
-    "tantivy": {"core/lexical.py"},
+    "tantivy": {"core/lexical.py", "deploy/models"},
     "pyarrow": {"core/segment.py"},
     "sqlalchemy": {"indexer"},
     "tritonclient": {"core/triton.py", "deploy"},
