@@ -41,7 +41,7 @@ def make_directory(path: Path) -> None:
     sync_directory(path.parent)
 
 
-def write_file(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes | memoryview) -> None:
     """Writes a new file and syncs its content; the caller syncs the directory.
 
     Raises FileExistsError if the name is taken.
@@ -97,7 +97,7 @@ def replace_file(path: Path, data: bytes) -> None:
 def link_file(source: Path, target: Path) -> None:
     """Gives an immutable file a second name, by a hard link or, where there are none, by a copy.
 
-    An existing target is left as it is. Neither name nor content is synced.
+    An existing target is left as it is. The name is not synced; a copy's content is.
     """
     with storage_errors(target):
         try:
@@ -109,6 +109,7 @@ def link_file(source: Path, target: Path) -> None:
                 raise
             temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
             shutil.copyfile(source, temporary)
+            sync_file(temporary)
             temporary.replace(target)
 
 

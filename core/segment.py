@@ -32,6 +32,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from core import fsops
 from core.documents import Document
 from core.errors import CorruptFile, TriremeError
 from core.ranking import count_with_ties
@@ -404,17 +405,15 @@ def _write(
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(np.ascontiguousarray(vectors, np.float32))
     paths = tuple(directory / name for name in FILES)
-    try:
-        faiss.write_index(index, str(paths[0]))
-        _write_table(documents, paths[1])
-        _write_table(passages, paths[2])
-    except (OSError, RuntimeError) as error:
-        raise TriremeError(f"cannot write a segment to {directory}: {error}") from error
+    # faiss.write_index would only print that the last block did not fit on the disk.
+    fsops.write_file(paths[0], faiss.serialize_index(index).data)
+    _write_table(documents, paths[1])
+    _write_table(passages, paths[2])
     return paths
 
 
 def _write_table(table: pa.Table, path: Path) -> None:
-    with pa.ipc.new_file(str(path), table.schema) as writer:
+    with fsops.storage_errors(path), pa.ipc.new_file(str(path), table.schema) as writer:
         writer.write_table(table.combine_chunks())
 
 
