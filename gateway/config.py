@@ -25,4 +25,4 @@ class GatewayConfig:
     longest_deadline_seconds: float = 30.0
     max_concurrent_searches: int = 64
     rerank_depth: int = 20
-    rerank_weight: float = 0.5
+    rerank_weight: float = 0.3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import click
 from google.protobuf.json_format import MessageToJson
 from rich.table import Table
@@ -146,7 +148,13 @@ def _described(hit: search_pb2.Hit, *, snippet: bool) -> Text:
     if document.title and document.title != document.id:
         described.append(f"  {document.id}", style="dim")
     if snippet:
-        passage = document.text.encode()[hit.passage.start_byte : hit.passage.end_byte]
-        words = " ".join(passage.decode(errors="ignore").split())
-        described.append(f"\n{words[:SNIPPET_CHARACTERS]}", style="default not bold")
+        described.append(f"\n{_snippet(hit)}", style="default not bold")
     return described
+
+
+def _snippet(hit: search_pb2.Hit) -> str:
+    """The beginning of the best passage, with dots where something is left out."""
+    start, end = hit.passage.start_byte, hit.passage.end_byte
+    words = " ".join(hit.document.text.encode()[start:end].decode(errors="ignore").split())
+    shown = textwrap.shorten(words, SNIPPET_CHARACTERS, placeholder=" …")
+    return f"… {shown}" if start else shown

@@ -36,11 +36,13 @@ from deploy.models.sentence_model import packaged_minilm, read_sentence_model
 SPLITS = {
     "scifact": "test",
     "cosqa": "dev",
+    "squad_a": "test",
     "cranfield": "test",
     "cisi": "test",
     "medline": "test",
     "cacm": "test",
 }
+HALVED = frozenset({"cosqa", "squad_a"})
 WEIGHTS = (0.3, 0.5, 0.7, 1.0)
 FIRST_STAGE_DEPTH = 100
 CUTOFF = 10
@@ -118,9 +120,9 @@ class Evaluation:
 
 
 def read_measured(data: Path, name: str) -> Collection:
-    """A collection to measure on; of cosqa only the half that is not trained on."""
+    """A collection to measure on; of cosqa and squad_a the half that is not trained on."""
     collection = read_beir(data, name, SPLITS[name])
-    if name != "cosqa":
+    if name not in HALVED:
         return collection
     held_out = {
         row: grades

@@ -1,8 +1,8 @@
 """Train the shipped cross-encoder on CPU.
 
-    python -m deploy.models.train_reranker --data DIR --out DIR [--steps 1200] [--minutes 60]
+    python -m deploy.models.train_reranker --data DIR --out DIR [--steps 3000] [--minutes 60]
 
-Each step takes `--queries` groups of one positive and `--negatives` hard negatives and minimises
+Each step takes a few groups of one positive passage and several hard negatives and minimises
 the listwise softmax cross-entropy, plus a small divergence from the first stage's own scores,
 which keeps what fusion already knows. The learning rate warms up, then falls along a cosine that
 ends with the steps or the minutes, whichever come first.
@@ -54,7 +54,7 @@ class Recipe:
     """Everything that decides the weights; it is stored beside them."""
 
     layers: tuple[int, ...] = (0, 2, 4)
-    steps: int = 1200
+    steps: int = 3000
     minutes: float = 60.0
     queries: int = 6
     negatives: int = 5
@@ -190,7 +190,7 @@ def _optimizer(model: CrossEncoder, recipe: Recipe) -> torch.optim.AdamW:
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True)
 @click.option("--layers", default="0,2,4", show_default=True, help="Layers kept of the encoder.")
-@click.option("--steps", default=1200, show_default=True)
+@click.option("--steps", default=3000, show_default=True)
 @click.option("--minutes", default=60.0, show_default=True, help="Wall-clock budget.")
 @click.option("--learning-rate", default=1e-4, show_default=True)
 @click.option("--seed", default=17, show_default=True)
