@@ -95,7 +95,7 @@ class TritonClient:
         version = version or max(metadata.versions, key=int, default="")
         request = service_pb2.ModelConfigRequest(name=name, version=version)
         response = await self._ask(self._stub.ModelConfig, request, name, version, deadline)
-        return model_info_of(response.config, version)
+        return _model_info(response.config, version)
 
     async def infer(
         self,
@@ -224,8 +224,7 @@ def _output(response: Any, *, rows: int) -> NDArray[np.float32]:
     return values
 
 
-def model_info_of(config: Any, version: str) -> ModelInfo:
-    """What a ModelConfig message says; raises ModelMismatch if it was not written by us."""
+def _model_info(config: Any, version: str) -> ModelInfo:
     parameters = {name: value.string_value for name, value in config.parameters.items()}
     try:
         return ModelInfo(

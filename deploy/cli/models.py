@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from google.protobuf import text_format
 from rich.table import Table
-from tritonclient.grpc import model_config_pb2
 
-from core.triton import ModelInfo, model_info_of
 from deploy.cli.client import console, readable_errors
+from deploy.models.repository import list_models
 
 REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
 
@@ -31,20 +29,19 @@ def models() -> None:
 @repository_option
 @readable_errors
 def list_(repository: Path) -> None:
-    """Show the models of the repository and the versions that are exported."""
+    """Show the models of the repository and whether they are exported."""
     table = Table(box=None, padding=(0, 1), header_style="dim")
-    for heading in ("model", "kind", "dimension", "tokens", "fingerprint", "exported versions"):
+    for heading in ("model", "version", "kind", "dimension", "tokens", "fingerprint", ""):
         table.add_column(heading)
-    for path in sorted(repository.glob("*/config.pbtxt")):
-        info = _described(path)
-        versions = sorted(found.parent.name for found in path.parent.glob("[1-9]*/model.pt"))
+    for model in list_models(repository):
         table.add_row(
-            info.name,
-            info.kind,
-            str(info.dimension),
-            str(info.max_length),
-            info.fingerprint[:12],
-            ", ".join(versions) or "none: run `trireme models export`",
+            model.name,
+            model.version,
+            model.kind,
+            str(model.dimension),
+            str(model.max_length),
+            model.fingerprint[:12],
+            "exported" if model.exported else "not exported: run `trireme models export`",
         )
     console.print(table)
 
@@ -61,9 +58,4 @@ def export(only: tuple[str, ...], repository: Path) -> None:
     with console.status("exporting models"):
         exported = export_all(repository, only=only or None)
     for model in exported:
-        console.print(model)
-
-
-def _described(path: Path) -> ModelInfo:
-    config = text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
-    return model_info_of(config, "")
+        console.print(str(model), highlight=False)

@@ -126,7 +126,6 @@ def plan_bi_encoder(model: SentenceModel, name: str) -> Plan:
         inputs=(_IDS, _MASK),
         output_width=model.dimension,
         max_batch_size=64,
-        queue_delay_us=500,
         warmup=((1, 16), (8, 64), (8, 256)),
         parameters=parameters | _common_parameters(fingerprint, tokenizer),
     )
@@ -161,7 +160,6 @@ def plan_cross_encoder(weights: Path = RERANKER_WEIGHTS) -> Plan:
         inputs=(_IDS, _MASK, _TYPES),
         output_width=1,
         max_batch_size=64,
-        queue_delay_us=500,
         warmup=((1, 64), (8, 128), (8, 256)),
         parameters=parameters | _common_parameters(fingerprint, tokenizer),
     )
@@ -180,7 +178,7 @@ def _common_parameters(fingerprint: str, tokenizer: bytes) -> dict[str, str]:
     return {
         "fingerprint": fingerprint,
         "tokenizer_sha256": hashlib.sha256(tokenizer).hexdigest(),
-        "INTRA_OP_THREAD_COUNT": "2",
+        "INTRA_OP_THREAD_COUNT": "1",
         "DISABLE_OPTIMIZED_EXECUTION": "true",
     }
 
