@@ -33,8 +33,7 @@ def config_text(config: ModelConfig) -> str:
             for number, meaning in enumerate(config.inputs)
         ),
         f'output {{ name: "OUTPUT__0" data_type: TYPE_FP32 dims: [ {config.output_width} ] }}\n',
-        "# Two: while one instance runs, the next batch gathers for the other. With one, Triton 2.51\n"
-        "# left about one request in twenty waiting for half a second.\n"
+        "# Two: with one, Triton 2.51 left one request in twenty waiting for half a second.\n"
         "instance_group { kind: KIND_AUTO count: 2 }\n",
         _dynamic_batching(),
         *(_warmup(rows, tokens, len(config.inputs)) for rows, tokens in config.warmup),
