@@ -81,7 +81,7 @@ def _queries(corpus: Path, count: int) -> Iterator[str]:
 def _measure(
     channel: grpc.Channel, triton: grpc.Channel, shards: Sequence[Bare], query: str
 ) -> dict[str, float]:
-    """Milliseconds of one query: `end_to_end`, and of its bare stages."""
+    """Milliseconds of one query: `end_to_end`, the gateway's stages, and the bare stages."""
     request = search_pb2.SearchRequest(
         collection=COLLECTION, query=query, rerank=search_pb2.Rerank(enabled=False)
     )
@@ -94,10 +94,16 @@ def _measure(
     vector = _vector(channel, query)
     return {
         "end_to_end": end_to_end,
+        "gateway": reply.total_microseconds / 1000,
+        **{_name(timing): timing.microseconds / 1000 for timing in reply.timings},
         "triton": compute,
         "faiss": sum(_timed(shard.dense.search, vector, WINDOW) for shard in shards),
         "tantivy": sum(_timed(shard.lexical.search, query, WINDOW) for shard in shards),
     }
+
+
+def _name(timing: search_pb2.StageTiming) -> str:
+    return search_pb2.Stage.Name(timing.stage).lower()
 
 
 def _timed(call: Any, *arguments: Any) -> float:
@@ -123,15 +129,16 @@ def _vector(channel: grpc.Channel, query: str) -> NDArray[np.float32]:
 def _bare_shards(index_directory: Path, work: Path) -> list[Bare]:
     """Opens what the cluster has published; FAISS as one flat index per shard."""
     store = IndexStore.open(index_directory)
-    (entry,) = store.collections()
+    (collection,) = store.collections()
     shards = []
-    for number in range(entry.shard_count):
-        shard = store.shard(entry.uid, number)
+    for number in range(collection.shard_count):
+        shard = store.shard(collection.uid, number)
         manifest = shard.read_current()
         assert manifest is not None
         dense = faiss.IndexFlatIP(manifest.encoder.dimension)
-        for segment in manifest.segments:
-            dense.add(shard.open_segment(segment).vectors)
+        for entry in manifest.segments:
+            segment = shard.open_segment(entry)
+            dense.add(segment.vectors)
         directory = work / str(number)
         directory.mkdir(parents=True)
         shard.materialise(manifest.lexical, directory)
