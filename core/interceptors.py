@@ -52,15 +52,22 @@ class Boundary(grpc.aio.ServerInterceptor):
 
     def __init__(self, metrics: CallMetrics) -> None:
         self._metrics = metrics
+        # A method's handler is always the same one: wrapped once, not with every call.
+        self._handlers: dict[str, Any] = {}
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Any:
+        method = handler_call_details.method
+        known = self._handlers.get(method)
+        if known is not None:
+            return known
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        method = handler_call_details.method
-        return rewrapped(handler, lambda behaviour: self._counted(behaviour, method))
+        wrapped = rewrapped(handler, lambda behaviour: self._counted(behaviour, method))
+        self._handlers[method] = wrapped
+        return wrapped
 
     def _counted(self, behaviour: Any, method: str) -> Any:
         if inspect.isasyncgenfunction(behaviour):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import faulthandler
+import gc
 import logging
 import signal
 import threading
@@ -98,6 +99,9 @@ async def _serve(section: str, config: Config, create: Create[Config]) -> None:
     metrics = _serve_metrics(config.metrics_address, role.registry)
     try:
         await _start_or_stop(role, stopping)
+        # What was made until now stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
         if not stopping.is_set():
             if config.address_file is not None:
                 fsops.replace_file(config.address_file, role.address.encode())

@@ -153,6 +153,47 @@ def merge_segments(segments: Sequence[Segment], directory: Path) -> tuple[Path, 
     )
 
 
+def nearest_documents(
+    segments: Sequence[Segment], vector: Vectors, limit: int
+) -> tuple[list[int], list[float]]:
+    """The live documents whose best passages are most similar to `vector`, best first.
+
+    Returns places and scores of the best `limit` documents and of all that tie with the last; a
+    place is a document's row, counted on through the segments.
+    """
+    starts = np.cumsum([0, *(len(segment.ids) for segment in segments)])
+    live = [segment.live_passages for segment in segments]
+    wanted = [_first_guess(segment, limit) for segment in segments]
+    parts = [s.nearest_passages(vector, count) for s, count in zip(segments, wanted, strict=True)]
+    while True:
+        scores = np.concatenate([np.zeros(0, np.float32), *(part[0] for part in parts)])
+        places = np.concatenate(
+            [
+                np.zeros(0, np.int64),
+                *(p[1] + start for p, start in zip(parts, starts, strict=False)),
+            ]
+        )
+        order = np.argsort(-scores, kind="stable")
+        best = order[np.sort(np.unique(places[order], return_index=True)[1])]
+        found = scores[best].tolist()
+        least = found[limit - 1] if len(found) >= limit else -np.inf
+        cut_short = [
+            n for n, part in enumerate(parts) if wanted[n] < live[n] and part[0][-1] >= least
+        ]
+        if not cut_short:
+            kept = count_with_ties(found, limit)
+            return places[best[:kept]].tolist(), found[:kept]
+        for n in cut_short:
+            wanted[n] = min(live[n], wanted[n] * 4)
+            parts[n] = segments[n].nearest_passages(vector, wanted[n])
+
+
+def _first_guess(segment: Segment, limit: int) -> int:
+    """How many passages to look at first, so that most often they hold `limit` documents."""
+    live, documents = segment.live_passages, max(1, len(segment.live_rows))
+    return min(live, limit + 8 + limit * max(0, live - documents) // documents // 2)
+
+
 def pack_dead(dead: NDArray[np.bool_]) -> bytes:
     """The content of dead.bits for one truth value per document row."""
     return np.packbits(dead, bitorder="little").tobytes()
@@ -234,30 +275,20 @@ class Segment:
         flat.flags.writeable = False
         return flat.reshape(count, self.dimension)
 
-    def search(self, vector: Vectors, limit: int) -> tuple[list[int], list[float]]:
-        """The live documents whose best passages are most similar to `vector`, best first.
+    @property
+    def live_passages(self) -> int:
+        """Passages of documents that are not dead."""
+        return int(self._index.ntotal) - self.dead_passages
 
-        Returns rows and scores of the best `limit` documents and of all that tie with the last.
+    def nearest_passages(self, vector: Vectors, count: int) -> tuple[Vectors, Rows]:
+        """Scores of the `count` live passages most similar to `vector`, best first, and their rows.
+
+        `count` is at most `live_passages`; a row is that of the passage's document.
         """
-        live = self._index.ntotal - self.dead_passages
-        documents = max(1, len(self.live_rows))
-        wanted = min(live, limit + 8 + limit * max(0, live - documents) // documents // 2)
-        while wanted:
-            scores, passages = self._index.search(
-                vector.reshape(1, -1), wanted, params=self._parameters
-            )
-            ordered = np.round(scores[0], _SCORE_DECIMALS).tolist()
-            best: dict[int, float] = {}
-            for row, score in zip(
-                self._passage_document[passages[0]].tolist(), ordered, strict=True
-            ):
-                best.setdefault(row, score)
-            found = list(best.values())
-            if wanted == live or (len(found) >= limit and ordered[-1] < found[limit - 1]):
-                kept = count_with_ties(found, limit)
-                return list(best)[:kept], found[:kept]
-            wanted = min(live, wanted * 4)
-        return [], []
+        if not count:
+            return np.zeros(0, np.float32), np.zeros(0, np.int64)
+        scores, passages = self._index.search(vector.reshape(1, -1), count, params=self._parameters)
+        return np.round(scores[0], _SCORE_DECIMALS), self._passage_document[passages[0]]
 
     @property
     def sequences(self) -> Rows:

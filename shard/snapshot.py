@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +17,7 @@ from core.errors import CorruptFile, ModelMismatch
 from core.index_store import ShardStore, check_counts
 from core.lexical import LexicalReader
 from core.manifest import Manifest, SegmentEntry
-from core.segment import Passage, Segment, keys_of
+from core.segment import Passage, Segment, keys_of, nearest_documents
 
 Vector = NDArray[np.float32]
 
@@ -96,16 +94,10 @@ class Snapshot:
 
     def search_dense(self, vector: Vector, limit: int) -> list[Candidate]:
         """The best `limit` documents by their best passage, ties by ascending id."""
-        found = [(segment.ids, *segment.search(vector, limit)) for segment in self._segments]
-        least = _least(list(chain.from_iterable(scores for _, _, scores in found)), limit)
+        places, scores = nearest_documents(self._segments, vector, limit)
+        ids = self._ids
         return _best(
-            [
-                (ids[row], score)
-                for ids, rows, scores in found
-                for row, score in zip(rows, scores, strict=True)
-                if score >= least
-            ],
-            limit,
+            [(ids[place], score) for place, score in zip(places, scores, strict=True)], limit
         )
 
     def fetch(self, ids: Sequence[str], vector: Vector | None) -> list[Fetched]:
@@ -161,18 +153,13 @@ def _open_segment(
 ) -> Segment:
     if opened is None or opened[0].files != entry.files:
         segment = store.open_segment(entry)
-        segment.search(np.linspace(-1, 1, segment.dimension, dtype=np.float32), 1)
+        nearest_documents([segment], np.linspace(-1, 1, segment.dimension, dtype=np.float32), 1)
         return segment
     before, segment = opened
     if before.dead != entry.dead:
         segment = segment.with_dead(store.verify(entry.dead) if entry.dead is not None else None)
     check_counts(segment, entry)
     return segment
-
-
-def _least(scores: list[float], limit: int) -> float:
-    """The score that the best `limit` reach."""
-    return sorted(scores, reverse=True)[limit - 1] if len(scores) > limit else -math.inf
 
 
 def _best(found: list[tuple[str, float]], limit: int) -> list[Candidate]:

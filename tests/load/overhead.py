@@ -24,7 +24,6 @@ from typing import Any
 import faiss
 import grpc
 import numpy as np
-from deploy.local.cluster import ClusterConfig
 from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
@@ -34,6 +33,7 @@ from core.rpc import CHANNEL_OPTIONS
 from deploy.cli.cluster import started_cluster
 from deploy.cli.index import index_files
 from deploy.cli.lines import read_documents
+from deploy.local.cluster import ClusterConfig
 from deploy.local.demo import write_docstrings
 from trireme.v1 import inference_pb2, inference_pb2_grpc, search_pb2, search_pb2_grpc
 

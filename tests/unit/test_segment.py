@@ -19,6 +19,7 @@ from core.segment import (
     StoredPassage,
     keys_of,
     merge_segments,
+    nearest_documents,
     pack_dead,
     write_segment,
 )
@@ -59,7 +60,7 @@ def kill(segment: Segment, directory: Path, *ids: str) -> Segment:
 
 
 def search(segment: Segment, vector: Sequence[float], limit: int) -> list[tuple[str, float]]:
-    rows, scores = segment.search(np.array(vector, np.float32), limit)
+    rows, scores = nearest_documents([segment], np.array(vector, np.float32), limit)
     return list(zip((segment.ids[row] for row in rows), scores, strict=True))
 
 
