@@ -17,13 +17,13 @@ from pathlib import Path
 
 import grpc
 import numpy as np
-from deploy.local.cluster import ClusterConfig
 
 from core.documents import Document
 from core.rpc import CHANNEL_OPTIONS
 from core.wire import document_to_proto
 from deploy.cli.cluster import started_cluster
 from deploy.cli.upload import ensure_collection
+from deploy.local.cluster import ClusterConfig
 from deploy.local.docstrings import standard_library
 from trireme.v1 import document_pb2, document_pb2_grpc, search_pb2, search_pb2_grpc
 
