@@ -29,24 +29,28 @@ $(VENV)/.ready: pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[cpu,local,dev]'
 	@touch $@
 
+.PHONY: models
+models: setup ## Export the models for Triton, if they are not
+	@$(BIN)/trireme models export
+
 .PHONY: demo
-demo: setup ## Start a local cluster, index real documents, ask real questions, stop
+demo: models ## Start a local cluster, index real documents, ask real questions, stop
 	@$(BIN)/python -m deploy.local.demo
 
 .PHONY: up
-up: setup ## Start a local cluster and leave it running until Ctrl-C
+up: models ## Start a local cluster and leave it running until Ctrl-C
 	@$(BIN)/trireme up --shards $(SHARDS)
 
 .PHONY: test
-test: setup ## Run the tests
+test: models ## Run the tests
 	@$(BIN)/python -m pytest -m "not faults"
 
 .PHONY: faults
-faults: setup ## Kill every role while documents stream in (slow)
+faults: models ## Kill every role while documents stream in (slow)
 	@$(BIN)/python -m pytest -m faults -s
 
 .PHONY: bench
-bench: setup ## Measure overhead and freshness; prints ratios (slow)
+bench: models ## Measure overhead and freshness; prints ratios (slow)
 	@$(BIN)/python -m tests.load.overhead
 	@$(BIN)/python -m tests.load.freshness
 
