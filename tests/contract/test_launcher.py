@@ -300,14 +300,15 @@ async def test_a_triton_whose_model_died_is_replaced_and_leaves_nothing(
         stubs = [found for found in running.descendants if "stub" in found.name()]
         client = TritonClient.create(running.address)
 
-        stubs[0].kill()
+        for stub in stubs:
+            stub.kill()
         await _answers_again(client)
         replaced = [found for found in descendants(running.process.pid) if found != running.reaper]
         running.descendants.extend(replaced)
         running.process.kill()
         await running.gone()
 
-        assert len(stubs) == 2
+        assert len(stubs) == 2 * 2  # two models with two instances each
         assert running.leftovers() == []
         await client.stop(0)
 
