@@ -154,18 +154,20 @@ async def test_searches_go_on_without_the_indexer(family: Family, collection: st
     position = await family.put(collection, **TEXTS)
     await family.search(collection, "word", min_position=position)
 
+    killed = family.cluster.pids["indexer"]
     family.cluster.kill("indexer")
     reply = await family.search(collection, "word")
 
     assert len(reply.hits) == 10
     assert not reply.degraded
-
     refusals = set()
     async with asyncio.timeout(SECONDS):
         while True:
             try:
                 await family.put(collection, later="word")
-                break
             except grpc.aio.AioRpcError as error:
                 refusals.add(reason_of(error))
+            else:
+                if family.cluster.pids["indexer"] != killed:
+                    break
     assert refusals <= {"INDEXER_UNAVAILABLE"}
