@@ -19,6 +19,9 @@ COLLECTIONS = collection_pb2.DESCRIPTOR.services_by_name["CollectionService"]
 CREATE = "/trireme.v1.CollectionService/CreateCollection"
 DELETE = "/trireme.v1.CollectionService/DeleteCollection"
 SETTLE_SECONDS = 2.0
+# How gRPC itself reports a peer that died, the second when it died under a send. The indexer's own
+# errors carry a reason.
+_BROKEN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -84,7 +87,7 @@ class Passthrough(grpc.GenericRpcHandler):
 
 async def _pass_on(error: grpc.aio.AioRpcError, context: Context) -> None:
     """Ends the call as the indexer ended it; a lost indexer gets a reason of its own."""
-    if error.code() is grpc.StatusCode.UNAVAILABLE and not reason_of(error):
+    if error.code() in _BROKEN and not reason_of(error):
         lost = IndexerUnavailable(
             f"the indexer does not answer: {error.details()}",
             remedy="try again shortly with the same request id; searches are not affected",

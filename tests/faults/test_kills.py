@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import pytest
 
-from core.rpc import open_channel
+from core.rpc import open_channel, reason_of
 from deploy.local.cluster import Cluster, ClusterConfig
 from trireme.v1 import (
     collection_pb2,
@@ -33,7 +33,13 @@ IDS = 400
 BATCHES_BETWEEN_KILLS = 12
 SECONDS = 30.0
 PATIENCE_SECONDS = 240.0
-PASSING = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+def is_passing(error: grpc.aio.AioRpcError) -> bool:
+    """Whether a peer was away, or died under a send, which gRPC calls INTERNAL without details."""
+    if error.code() is grpc.StatusCode.INTERNAL:
+        return not reason_of(error)
+    return error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 @dataclass
@@ -55,7 +61,7 @@ class Writer:
                 try:
                     await self._stream(stub)
                 except grpc.aio.AioRpcError as error:
-                    if error.code() not in PASSING:
+                    if not is_passing(error):
                         raise
                     self.resent += 1
 
@@ -176,7 +182,7 @@ async def _found(
             try:
                 reply = await stub.Search(request, timeout=SECONDS)
             except grpc.aio.AioRpcError as error:
-                if error.code() not in PASSING:
+                if not is_passing(error):
                     raise
                 continue
             if not reply.degraded:
