@@ -123,9 +123,9 @@ async def test_nothing_acknowledged_is_lost_or_applied_twice(tmp_path: Path) -> 
             stored = await _stored(channel)
             assert {id: d.text for id, d in stored.items()} == writer.texts
             assert {id: d.version for id, d in stored.items()} == dict(writer.writes)
-            await _settled(channel)
-            assert await _found(channel, search_pb2.SEARCH_MODE_LEXICAL) == writer.texts
-            assert await _found(channel, search_pb2.SEARCH_MODE_DENSE) == writer.texts
+            end = await _settled(channel)
+            assert await _found(channel, search_pb2.SEARCH_MODE_LEXICAL, end) == writer.texts
+            assert await _found(channel, search_pb2.SEARCH_MODE_DENSE, end) == writer.texts
     finally:
         await cluster.stop(10.0)
 
@@ -154,19 +154,26 @@ async def _stored(channel: grpc.aio.Channel) -> dict[str, document_pb2.Document]
             return found
 
 
-async def _settled(channel: grpc.aio.Channel) -> None:
-    """Returns once every accepted change is published."""
+async def _settled(channel: grpc.aio.Channel) -> document_pb2.Position:
+    """Returns the end of the feed once every accepted change is published."""
     stub: Any = collection_pb2_grpc.CollectionServiceStub(channel)
     request = collection_pb2.GetCollectionRequest(name=COLLECTION)
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             state = (await stub.GetCollection(request, timeout=SECONDS)).collection
             if all(s.indexed_sequence == s.head_sequence for s in state.shards):
-                return
+                return document_pb2.Position(
+                    shards=[
+                        document_pb2.ShardPosition(shard=s.shard, sequence=s.head_sequence)
+                        for s in state.shards
+                    ]
+                )
 
 
 async def _found(
-    channel: grpc.aio.Channel, mode: search_pb2.SearchMode.ValueType
+    channel: grpc.aio.Channel,
+    mode: search_pb2.SearchMode.ValueType,
+    position: document_pb2.Position,
 ) -> dict[str, str]:
     """Every document that a complete answer finds, with its text."""
     stub: Any = search_pb2_grpc.SearchServiceStub(channel)
@@ -175,6 +182,7 @@ async def _found(
         query="word written as number",
         page_size=1000,
         mode=mode,
+        min_position=position,
         rerank=search_pb2.Rerank(enabled=False),
     )
     async with asyncio.timeout(PATIENCE_SECONDS):
