@@ -10,13 +10,12 @@ import numpy as np
 
 from core.documents import check_text
 from core.errors import InvalidInput
-from core.rpc import deadline_of
 from gateway.admission import Admission
 from gateway.config import GatewayConfig
 from gateway.encoder import QUERY_PRIORITY, QueryEncoder
 from gateway.query import ModelUsed
 from gateway.rerank import Reranker
-from gateway.service import MAX_QUERY_BYTES, model_to_proto
+from gateway.service import MAX_QUERY_BYTES, call_deadline, model_to_proto
 from trireme.v1 import inference_pb2, inference_pb2_grpc
 
 MAX_TEXTS = 256
@@ -46,7 +45,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> inference_pb2.EmbedResponse:
         with self._admission.permit():
-            deadline = self._deadline(context)
+            deadline = call_deadline(context, self._config)
             _check_texts(request.texts, "texts")
             if request.kind not in _KINDS:
                 raise InvalidInput(
@@ -82,7 +81,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> inference_pb2.RerankResponse:
         with self._admission.permit():
-            deadline = self._deadline(context)
+            deadline = call_deadline(context, self._config)
             _check_texts([request.query], "query", limit=MAX_QUERY_BYTES)
             _check_texts(request.passages, "passages")
             if not 0 <= request.top_k <= MAX_TEXTS:
@@ -105,13 +104,6 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
                 ],
                 reranker=model_to_proto(ModelUsed(info.name, info.version, info.fingerprint)),
             )
-
-    def _deadline(self, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-        return deadline_of(
-            context,
-            default_seconds=self._config.default_deadline_seconds,
-            longest_seconds=self._config.longest_deadline_seconds,
-        )
 
 
 def _check_texts(texts: Sequence[str], path: str, *, limit: int = MAX_BYTES) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 
+from core.deadline import Deadline
 from core.documents import check_text
 from core.errors import InvalidInput, Unsupported
 from core.rpc import deadline_of
@@ -60,14 +61,19 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> search_pb2.SearchResponse:
         with self._admission.permit():
-            deadline = deadline_of(
-                context,
-                default_seconds=self._config.default_deadline_seconds,
-                longest_seconds=self._config.longest_deadline_seconds,
-            )
+            deadline = call_deadline(context, self._config)
             answer = await self._search.search(query_from_proto(request, self._config), deadline)
             self._metrics.observe(answer)
             return answer_to_proto(answer)
+
+
+def call_deadline(context: grpc.aio.ServicerContext[Any, Any], config: GatewayConfig) -> Deadline:
+    """The caller's deadline within the gateway's limits."""
+    return deadline_of(
+        context,
+        default_seconds=config.default_deadline_seconds,
+        longest_seconds=config.longest_deadline_seconds,
+    )
 
 
 def query_from_proto(request: search_pb2.SearchRequest, config: GatewayConfig) -> Query:
