@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 from wsgiref.simple_server import WSGIServer
 
+import uvloop
 from prometheus_client import CollectorRegistry, start_http_server
 
 from core import config as configuration
@@ -84,7 +85,7 @@ def run(
     try:
         config = configuration.load(kind, path, section)
         logs.configure(config.log_level)
-        asyncio.run(_serve(section, config, create))
+        uvloop.run(_serve(section, config, create))
     except TriremeError as error:
         log.error("role failed", extra={"role": section, "reason": error.reason, "why": str(error)})
         return 1

@@ -17,6 +17,8 @@ WAIT_SHARE = 0.6
 ENCODE_SHARE = 0.5
 # A late shard is given up early enough for fetching what the others found.
 LEG_SHARE = 0.7
+# More documents than this are not guessed but fetched: too much would be moved in vain.
+MAX_LIKELY_HEAD = 50
 # Before anything was measured: two CPU cores and a small model.
 ASSUMED_TOKENS_PER_SECOND = 4_000.0
 
