@@ -1,13 +1,9 @@
-"""Texts' token ids to vectors, and query-passage pairs to scores, through Triton.
-
-Triton's batcher merges only requests of equal shape and is blind to length. So texts are sorted
-by length, padded to a few lengths, cut into requests of bounded size and sent a few at a time.
-"""
+"""Texts' token ids to vectors, and query-passage pairs to scores, through Triton."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -15,55 +11,40 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from core.batching import (
+    REQUESTS_AT_ONCE,
+    TOKENS_PER_REQUEST,
+    Batch,
+    Piece,
+    plan_pieces,
+    send_all,
+    tokens_per_request,
+)
 from core.deadline import Deadline
 from core.errors import BadModelOutput, ModelMismatch
 from core.tokens import Tokenizer
 from core.triton import ModelInfo, TritonClient
 
-# What runs cannot be interrupted: a query waits for the request before it, and on two CPU cores
-# 1024 tokens take a quarter of a second. One request in the queue keeps Triton busy; Triton would
-# merge several into one long run.
-TOKENS_PER_REQUEST = 1024
-REQUESTS_AT_ONCE = 2
-
 Ids = NDArray[np.int32]
+Floats = NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """One request: which rows, padded to how many tokens."""
+@dataclass(frozen=True, slots=True, eq=False)
+class SparseVector:
+    """The heaviest terms of a text, descending by weight.
 
-    rows: tuple[int, ...]
-    length: int
-
-
-def plan_pieces(
-    lengths: Sequence[int], *, max_length: int, max_rows: int, max_tokens: int
-) -> list[Piece]:
-    """Splits rows of the given lengths (in tokens) into requests, longest first.
-
-    No request holds more than `max_rows` rows, nor more than `max_tokens` padded tokens unless one
-    row alone does.
+    `ids` are token ids, int32 [terms], each once; `weights` are above 0, float32 [terms].
     """
-    order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
-    pieces = []
-    start = 0
-    while start < len(order):
-        length = padded_length(lengths[order[start]], max_length)
-        count = max(1, min(max_rows, max_tokens // length))
-        pieces.append(Piece(tuple(order[start : start + count]), length))
-        start += count
-    return pieces
+
+    ids: NDArray[np.int32]
+    weights: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.ids)
 
 
-def padded_length(length: int, max_length: int) -> int:
-    """The next multiple of 8 up to 64, of 16 up to 256, of 32 beyond; at most `max_length`."""
-    step = 8 if length <= 64 else 16 if length <= 256 else 32
-    return min(max_length, -(-length // step) * step)
-
-
-class _Model:
-    """What both kinds of model share: a served model and its tokenizer."""
+class ServedModel:
+    """What every kind of model shares: a served model and its tokenizer."""
 
     kind = ""
 
@@ -84,7 +65,7 @@ class _Model:
         model_directory: Path,
         deadline: Deadline,
         *,
-        tokens_per_request: int = TOKENS_PER_REQUEST,
+        max_tokens: int = TOKENS_PER_REQUEST,
     ) -> Self:
         """Asks Triton for the model (version "": the newest) and loads its tokenizer.
 
@@ -98,133 +79,202 @@ class _Model:
             )
         path = model_directory / model / "tokenizer.json"
         tokenizer = await asyncio.to_thread(Tokenizer.load, path, info.tokenizer_sha256)
-        return cls(triton, info, tokenizer, tokens_per_request)
+        return cls(triton, info, tokenizer, max_tokens)
 
     def _plan(self, lengths: Sequence[int]) -> list[Piece]:
         return plan_pieces(
             lengths,
             max_length=self.info.max_length,
             max_rows=max(1, self.info.max_batch_size),
-            max_tokens=self._max_tokens,
+            max_tokens=tokens_per_request(lengths, self._max_tokens),
         )
 
-    async def _infer(
-        self, inputs: list[NDArray[np.int64]], deadline: Deadline, priority: int, *, width: int
-    ) -> NDArray[np.float32]:
-        """Runs the model over ids, mask and (dropped if it takes none) token types: [n, width]."""
+    async def _infer(self, batch: Batch, deadline: Deadline, priority: int) -> Floats:
+        """Runs the model over the inputs that it takes: float32 [n, info.width]."""
+        info = self.info
+        tensors = batch.tensors(info.inputs)
         output = await self._triton.infer(
-            self.info.name,
-            self.info.version,
-            inputs[: self.info.input_count],
-            deadline,
-            priority=priority,
+            info.name, info.version, tensors, deadline, priority=priority
         )
-        if output.size != len(output) * width:
+        if output.size != len(output) * info.width:
             raise BadModelOutput(
-                f"model {self.info.name} returned shape {list(output.shape)}, not [n, {width}]"
+                f"model {info.name} returned shape {list(output.shape)}, not [n, {info.width}]"
             )
-        return output.reshape(-1, width)
+        return output.reshape(-1, info.width)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.info.name}:{self.info.version}>"
 
 
-class Encoder(_Model):
+class _TextModel(ServedModel):
+    """A model that reads one text at a time."""
+
+    async def _run(
+        self, token_ids: Sequence[Ids], deadline: Deadline, priority: int, prompt_tokens: int
+    ) -> Floats:
+        """Each text's output: float32 [n, info.width]."""
+        template = self.tokenizer.single
+        room = self.info.max_length - template.count
+        before, after = len(template.before), len(template.after)
+        texts = [ids[:room] for ids in token_ids]
+        outputs = np.empty((len(texts), self.info.width), dtype=np.float32)
+
+        async def send(piece: Piece) -> None:
+            batch = Batch(piece, self.tokenizer.pad_id)
+            batch.ids[:, :before] = template.before
+            for row, number in enumerate(piece.rows):
+                end = before + len(texts[number])
+                batch.ids[row, before:end] = texts[number]
+                batch.ids[row, end : end + after] = template.after
+                batch.mask[row, : end + after] = 1
+            batch.pooling_mask[:] = batch.mask
+            if prompt_tokens:
+                batch.pooling_mask[:, : before + prompt_tokens] = 0
+            outputs[list(piece.rows)] = await self._infer(batch, deadline, priority)
+
+        pieces = self._plan([len(text) + template.count for text in texts])
+        await send_all(pieces, send, at_once=REQUESTS_AT_ONCE)
+        return outputs
+
+    def prompt_tokens(self, *, query: bool) -> int:
+        """How many tokens the prompt before a query or a document has, without special tokens."""
+        prompt = self.info.prompt(query=query)
+        return len(self.tokenizer.encode(prompt)) if prompt else 0
+
+
+class Encoder(_TextModel):
     """A bi-encoder: text to vector."""
 
     kind = "bi_encoder"
 
     async def encode(
-        self, token_ids: Sequence[Ids], deadline: Deadline, *, priority: int = 2
-    ) -> NDArray[np.float32]:
+        self,
+        token_ids: Sequence[Ids],
+        deadline: Deadline,
+        *,
+        priority: int = 2,
+        prompt_tokens: int = 0,
+    ) -> Floats:
         """Embeds texts given as token ids without special tokens: float32 [n, dimension].
 
-        A text longer than `info.max_length` with its special tokens is cut there. Raises what
-        TritonClient.infer does.
+        A text longer than `info.max_length` with its special tokens is cut there. The first
+        `prompt_tokens` of each text are its prompt, see `prompt_tokens`; they matter to models that
+        leave the prompt out of pooling. Raises what TritonClient.infer does.
         """
-        template = self.tokenizer.single
-        room = self.info.max_length - template.count
-        before, after = len(template.before), len(template.after)
-        texts = [ids[:room] for ids in token_ids]
-        vectors = np.empty((len(texts), self.info.dimension), dtype=np.float32)
-
-        async def send(piece: Piece) -> None:
-            ids, mask, types = _blank(piece, self.tokenizer.pad_id)
-            for row, number in enumerate(piece.rows):
-                end = before + len(texts[number])
-                ids[row, :before] = template.before
-                ids[row, before:end] = texts[number]
-                ids[row, end : end + after] = template.after
-                mask[row, : end + after] = 1
-            vectors[list(piece.rows)] = await self._infer(
-                [ids, mask, types], deadline, priority, width=self.info.dimension
-            )
-
-        await _send_all(self._plan([len(text) + template.count for text in texts]), send)
-        return vectors
+        return await self._run(token_ids, deadline, priority, prompt_tokens)
 
 
-class CrossEncoder(_Model):
-    """A cross-encoder: query and passage to one logit."""
+class SparseEncoder(_TextModel):
+    """A learned sparse encoder (SPLADE): text to weighted terms of its vocabulary."""
+
+    kind = "sparse_encoder"
+
+    async def encode(
+        self, token_ids: Sequence[Ids], deadline: Deadline, *, priority: int = 2
+    ) -> list[SparseVector]:
+        """The heaviest terms, at most `info.top_terms`, of each text without special tokens.
+
+        Long texts are cut as Encoder.encode does. Raises what TritonClient.infer does, and
+        BadModelOutput for terms outside of the vocabulary.
+        """
+        outputs = await self._run(token_ids, deadline, priority, 0)
+        return [self._sparse(row) for row in outputs]
+
+    def _sparse(self, row: Floats) -> SparseVector:
+        """One output row: the ids of `top_terms` terms as numbers, then their weights."""
+        terms = self.info.top_terms
+        present = row[terms:] > 0
+        ids, weights = row[:terms][present], row[terms:][present]
+        if not ((ids >= 0) & (ids < self.info.dimension) & (ids == np.floor(ids))).all():
+            raise BadModelOutput(f"model {self.info.name} named a term outside of its vocabulary")
+        order = np.argsort(-weights, kind="stable")
+        return SparseVector(ids[order].astype(np.int32), weights[order])
+
+
+class CrossEncoder(ServedModel):
+    """A cross-encoder: query and passage to one logit per label."""
 
     kind = "cross_encoder"
 
     async def score(
-        self, query_ids: Ids, passages: Sequence[Ids], deadline: Deadline, *, priority: int = 1
-    ) -> NDArray[np.float32]:
-        """Scores passages against a query, both token ids without special tokens: float32 [n].
+        self,
+        query_ids: Ids,
+        passages: Sequence[Ids],
+        deadline: Deadline,
+        *,
+        priority: int = 1,
+        max_length: int = 0,
+    ) -> Floats:
+        """The logit of relevance of each passage: float32 [n]; see `logits`.
 
-        The query is cut to half of `info.max_length`, a passage to what then is left. Raises what
-        TritonClient.infer does.
+        Raises ModelMismatch if the model has several labels and none is said to rank.
         """
+        column = relevance_column(self.info)
+        found = await self.logits(
+            query_ids, passages, deadline, priority=priority, max_length=max_length
+        )
+        return found[:, column]
+
+    async def logits(
+        self,
+        query_ids: Ids,
+        passages: Sequence[Ids],
+        deadline: Deadline,
+        *,
+        priority: int = 1,
+        max_length: int = 0,
+    ) -> Floats:
+        """Judges passages by a query, all token ids without special tokens: float32 [n, labels].
+
+        The query is cut to half of `max_length` tokens (0: `info.max_length`), a passage to what
+        then is left. Raises what TritonClient.infer does.
+        """
+        longest = min(max_length or self.info.max_length, self.info.max_length)
         template = self.tokenizer.pair
-        query = query_ids[: (self.info.max_length - template.count) // 2]
+        query = query_ids[: (longest - template.count) // 2]
         head = np.concatenate([template.before, query, template.between])
         after = len(template.after)
-        room = self.info.max_length - len(head) - after
+        room = longest - len(head) - after
         texts = [ids[:room] for ids in passages]
-        scores = np.empty(len(texts), dtype=np.float32)
+        outputs = np.empty((len(texts), self.info.width), dtype=np.float32)
 
         async def send(piece: Piece) -> None:
-            ids, mask, types = _blank(piece, self.tokenizer.pad_id)
-            ids[:, : len(head)] = head
-            types[:, : len(head)] = template.types[0]
+            batch = Batch(piece, self.tokenizer.pad_id)
+            batch.ids[:, : len(head)] = head
+            batch.types[:, : len(head)] = template.types[0]
             for row, number in enumerate(piece.rows):
                 end = len(head) + len(texts[number])
-                ids[row, len(head) : end] = texts[number]
-                ids[row, end : end + after] = template.after
-                mask[row, : end + after] = 1
-                types[row, len(head) : end + after] = template.types[1]
-            output = await self._infer([ids, mask, types], deadline, priority, width=1)
-            scores[list(piece.rows)] = output[:, 0]
+                batch.ids[row, len(head) : end] = texts[number]
+                batch.ids[row, end : end + after] = template.after
+                batch.mask[row, : end + after] = 1
+                batch.types[row, len(head) : end + after] = template.types[1]
+            outputs[list(piece.rows)] = await self._infer(batch, deadline, priority)
 
-        await _send_all(self._plan([len(head) + len(text) + after for text in texts]), send)
-        return scores
-
-
-def _blank(
-    piece: Piece, pad_id: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Ids (all padding), mask and token types (all 0) of one request: int64 [rows, length]."""
-    shape = (len(piece.rows), piece.length)
-    mask = np.zeros(shape, dtype=np.int64)
-    return np.full(shape, pad_id, dtype=np.int64), mask, np.zeros(shape, dtype=np.int64)
+        pieces = self._plan([len(head) + len(text) + after for text in texts])
+        await send_all(pieces, send, at_once=REQUESTS_AT_ONCE)
+        return outputs
 
 
-async def _send_all(pieces: Sequence[Piece], send: Callable[[Piece], Awaitable[None]]) -> None:
-    """Sends every piece, REQUESTS_AT_ONCE at a time; the first failure ends it and is raised."""
-    if len(pieces) == 1:
-        await send(pieces[0])
-        return
-    waiting = iter(pieces)
+def relevance_column(info: ModelInfo) -> int:
+    """Which label of a cross-encoder ranks; raises ModelMismatch if that is not known."""
+    if info.relevance_label:
+        return info.labels.index(info.relevance_label)
+    if info.dimension == 1:
+        return 0
+    raise ModelMismatch(
+        f"has {info.dimension} labels and none is said to rank",
+        field=info.name,
+        remedy="export it with a relevance label, or ask for the scores of its labels",
+    )
 
-    async def work() -> None:
-        for piece in waiting:
-            await send(piece)
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(REQUESTS_AT_ONCE, len(pieces))):
-                group.create_task(work())
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from failures
+def activate(logits: Floats, activation: str) -> Floats:
+    """Logits [n, labels] to what the model's library returns by default, of the same shape."""
+    if activation == "sigmoid":
+        # Both branches without an overflow.
+        small = np.exp(-np.abs(logits))
+        return np.where(logits >= 0, 1 / (1 + small), small / (1 + small))
+    if activation == "softmax":
+        powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float32)
+    return logits

@@ -103,6 +103,10 @@ class Tokenizer:
         encodings = self._inner.encode_batch(list(texts), add_special_tokens=False)
         return [_tokens(text, encoding) for text, encoding in zip(texts, encodings, strict=True)]
 
+    def spell(self, ids: Sequence[int]) -> list[str]:
+        """Each token as the vocabulary spells it (`ship`, `##ped`); "" for an unknown id."""
+        return [self._inner.id_to_token(token) or "" for token in ids]
+
     def __repr__(self) -> str:
         return f"<Tokenizer {self._inner.get_vocab_size()} tokens, sha256 {self.sha256[:12]}>"
 

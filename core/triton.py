@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import grpc
 import numpy as np
@@ -19,13 +18,15 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from core.deadline import Deadline
 from core.errors import (
     BadModelOutput,
-    ModelMismatch,
     NotFound,
     OutOfTime,
     TriremeError,
     TritonUnavailable,
 )
+from core.model_info import ModelInfo, model_info
 from core.rpc import CHANNEL_OPTIONS
+
+__all__ = ["ModelInfo", "TritonClient"]
 
 # Triton as others start it answers pings without a call with GOAWAY.
 _CHANNEL_OPTIONS = [
@@ -34,28 +35,6 @@ _CHANNEL_OPTIONS = [
 ]
 _OUTPUT = "OUTPUT__0"
 _DETAIL_CHARACTERS = 300
-
-
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """What callers must know of a served model; it stands in the parameters of its config.pbtxt.
-
-    `kind` is "bi_encoder" or "cross_encoder", `max_length` counts special tokens, `similarity` is
-    "cosine", "dot" or "" and `input_count` is 3 if the model takes token types.
-    """
-
-    name: str
-    version: str
-    kind: str
-    dimension: int
-    max_length: int
-    similarity: str
-    fingerprint: str
-    tokenizer_sha256: str
-    query_prompt: str
-    document_prompt: str
-    input_count: int
-    max_batch_size: int
 
 
 class TritonClient:
@@ -68,7 +47,7 @@ class TritonClient:
         self._permits = asyncio.Semaphore(max_in_flight)
 
     @classmethod
-    def create(cls, address: str, *, max_in_flight: int = 32) -> TritonClient:
+    def create(cls, address: str, *, max_in_flight: int = 32) -> Self:
         """A client for `host:port`; call it inside a running event loop."""
         channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
         return cls(address, channel, max_in_flight)
@@ -95,7 +74,7 @@ class TritonClient:
         version = version or max(metadata.versions, key=int, default="")
         request = service_pb2.ModelConfigRequest(name=name, version=version)
         response = await self._ask(self._stub.ModelConfig, request, name, version, deadline)
-        return _model_info(response.config, version)
+        return model_info(response.config, version)
 
     async def infer(
         self,
@@ -113,9 +92,9 @@ class TritonClient:
         BadModelOutput if the model fails on the inputs or gives a wrong shape or infinite numbers.
         """
         deadline.check(f"asking Triton to run model {model!r}")
-        request = _infer_request(model, version, inputs, priority)
         await self._permit(deadline)
         try:
+            request = _infer_request(model, version, inputs, priority, deadline)
             response = await self._infer_once_more_if_restarted(request, deadline)
         finally:
             self._permits.release()
@@ -157,19 +136,22 @@ class TritonClient:
         try:
             return await method(request, timeout=deadline.remaining())
         except grpc.aio.AioRpcError as error:
-            raise self._translated(error, f"{model}:{version or 'newest'}") from error
+            raise self._translated(error, f"{model}:{version or 'newest'}", deadline) from error
         except grpc.aio.UsageError as error:
             raise TritonUnavailable("the connection to Triton is closed") from error
 
-    def _translated(self, error: grpc.aio.AioRpcError, model: str) -> TriremeError:
+    def _translated(
+        self, error: grpc.aio.AioRpcError, model: str, deadline: Deadline
+    ) -> TriremeError:
         """Triton's failure as ours."""
         detail = (error.details() or "")[:_DETAIL_CHARACTERS]
         code = error.code()
-        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        waited_in_vain = "timeout expired" in detail and not deadline.earlier_by(0.05).remaining()
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED or waited_in_vain:
             return OutOfTime(f"Triton did not answer for {model} in time", remedy="allow more time")
         if "not healthy" in detail:
             return TritonUnavailable(f"model {model} is not healthy: {detail}")
-        if code is grpc.StatusCode.NOT_FOUND:
+        if code is grpc.StatusCode.NOT_FOUND or "not at ready state" in detail:
             return self._not_found(model)
         if code in (
             grpc.StatusCode.INVALID_ARGUMENT,
@@ -191,10 +173,16 @@ class TritonClient:
 
 
 def _infer_request(
-    model: str, version: str, inputs: Sequence[NDArray[np.int64]], priority: int
+    model: str,
+    version: str,
+    inputs: Sequence[NDArray[np.int64]],
+    priority: int,
+    deadline: Deadline,
 ) -> Any:
     request = service_pb2.ModelInferRequest(model_name=model, model_version=version)
     request.parameters["priority"].uint64_param = priority
+    # Microseconds that it may wait in Triton's queue; shortens what config.pbtxt allows.
+    request.parameters["timeout"].int64_param = max(1, int(deadline.remaining() * 1e6))
     for number, array in enumerate(inputs):
         request.inputs.add(name=f"INPUT__{number}", datatype="INT64", shape=array.shape)
         request.raw_input_contents.append(array.tobytes())
@@ -222,28 +210,3 @@ def _output(response: Any, *, rows: int) -> NDArray[np.float32]:
     if not np.isfinite(values).all():
         raise BadModelOutput(f"model {model} returned non-finite numbers")
     return values
-
-
-def _model_info(config: Any, version: str) -> ModelInfo:
-    parameters = {name: value.string_value for name, value in config.parameters.items()}
-    try:
-        return ModelInfo(
-            name=config.name,
-            version=version,
-            kind=parameters["kind"],
-            dimension=int(parameters["dimension"]),
-            max_length=int(parameters["max_length"]),
-            similarity=parameters["similarity"],
-            fingerprint=parameters["fingerprint"],
-            tokenizer_sha256=parameters["tokenizer_sha256"],
-            query_prompt=parameters.get("query_prompt", ""),
-            document_prompt=parameters.get("document_prompt", ""),
-            input_count=len(config.input),
-            max_batch_size=config.max_batch_size,
-        )
-    except (KeyError, ValueError) as error:
-        raise ModelMismatch(
-            f"its config.pbtxt lacks a usable parameter: {error}",
-            field=config.name,
-            remedy="export it with `trireme models export`",
-        ) from error

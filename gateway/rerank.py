@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from core.deadline import Deadline
 from core.encoding import CrossEncoder
 from core.errors import TriremeError
-from core.triton import TritonClient
+from core.open_models import OpenModels
+from core.tokens import Tokenizer
+from core.wire import passage_text
 from gateway.fusion import Blended, Fused, blend
 from gateway.planning import REPLY_SECONDS, Speed, plan_depth
 from gateway.query import Degradation, Fetched, ModelUsed, RerankSettings
 from gateway.trace import RERANK
+
+Ids = NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +36,11 @@ class Reranked:
 
 
 class Reranker:
-    """The cross-encoder of one model name, opened at its first use and kept."""
+    """The newest version of one cross-encoder."""
 
-    def __init__(self, triton: TritonClient, model: str, model_directory: Path) -> None:
-        self._triton = triton
+    def __init__(self, models: OpenModels[CrossEncoder], model: str) -> None:
+        self._models = models
         self._model = model
-        self._model_directory = model_directory
-        self._cross_encoder: CrossEncoder | None = None
         self._speed = Speed()
 
     async def reorder(
@@ -47,36 +50,47 @@ class Reranker:
         passages: Mapping[str, Fetched],
         settings: RerankSettings,
         deadline: Deadline,
+        *,
+        tokenizer_sha256: str,
     ) -> Reranked:
         """The ranking after reranking up to `settings.depth` documents; never fails.
 
-        What could not be done in time, or because Triton does not answer, stands in `shortfall`.
+        `tokenizer_sha256` names the tokenizer that made the passages' token ids; passages are
+        tokenised anew if it is not the cross-encoder's. What could not be done in time, or because
+        Triton does not answer, stands in `shortfall`.
         """
         try:
-            return await self._reorder(text, ranked, passages, settings, deadline)
+            cross_encoder = await self.open(deadline)
+            wanted = [passages[fused.id] for fused in ranked[: settings.depth]]
+            if tokenizer_sha256 == cross_encoder.tokenizer.sha256:
+                head = [np.asarray(each.token_ids, dtype=np.int32) for each in wanted]
+            else:
+                head = await asyncio.to_thread(_tokenised, wanted, cross_encoder.tokenizer)
+            return await self._reorder(cross_encoder, text, ranked, head, settings, deadline)
         except TriremeError as error:
             return Reranked(blend(ranked, [], 0), 0, None, Degradation.of(RERANK, error))
 
     async def _reorder(
         self,
+        cross_encoder: CrossEncoder,
         text: str,
         ranked: Sequence[Fused],
-        passages: Mapping[str, Fetched],
+        head: Sequence[Ids],
         settings: RerankSettings,
         deadline: Deadline,
     ) -> Reranked:
-        cross_encoder = await self.open(deadline)
         query = cross_encoder.tokenizer.encode(text).ids
-        head = [
-            np.asarray(passages[fused.id].token_ids, dtype=np.int32)
-            for fused in ranked[: settings.depth]
-        ]
         around = len(query) + cross_encoder.tokenizer.pair.count
-        lengths = [around + len(passage) for passage in head]
+        longest = cross_encoder.info.recommended_length
+        lengths = [min(longest, around + len(passage)) for passage in head]
         seconds_left = deadline.earlier_by(REPLY_SECONDS).remaining()
         depth = plan_depth(lengths, self._speed.tokens_per_second, seconds_left)
         started = time.perf_counter()
-        logits = await cross_encoder.score(query, head[:depth], deadline) if depth else np.empty(0)
+        logits = (
+            await cross_encoder.score(query, head[:depth], deadline, max_length=longest)
+            if depth
+            else np.empty(0)
+        )
         seconds = time.perf_counter() - started
         self._speed.observe(sum(lengths[:depth]), seconds)
         info = cross_encoder.info
@@ -90,11 +104,13 @@ class Reranker:
 
     async def open(self, deadline: Deadline) -> CrossEncoder:
         """The cross-encoder; raises TritonUnavailable, NotFound or ModelMismatch."""
-        if self._cross_encoder is None:
-            self._cross_encoder = await CrossEncoder.create(
-                self._triton, self._model, "", self._model_directory, deadline
-            )
-        return self._cross_encoder
+        return await self._models.get(self._model, "", deadline)
+
+
+def _tokenised(passages: Sequence[Fetched], tokenizer: Tokenizer) -> list[Ids]:
+    """Each passage's token ids, title first."""
+    texts = [passage_text(each.document, each.start_byte, each.end_byte) for each in passages]
+    return [tokens.ids for tokens in tokenizer.encode_batch(texts)]
 
 
 def _shortfall(depth: int, wanted: int) -> Degradation | None:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.deadline import Deadline
-from core.encoding import Encoder
-from core.errors import ModelMismatch
+from core.encoding import Encoder, SparseEncoder, SparseVector
+from core.open_models import OpenModels
 from core.tokens import Tokenizer
 from core.triton import ModelInfo, TritonClient
 
@@ -22,10 +22,32 @@ class TextEncoder(Protocol):
     info: ModelInfo
     tokenizer: Tokenizer
 
+    def prompt_tokens(self, *, query: bool) -> int:
+        """How many tokens the prompt before a query or a document has."""
+        ...
+
     async def encode(
-        self, token_ids: Sequence[NDArray[np.int32]], deadline: Deadline, *, priority: int = 2
+        self,
+        token_ids: Sequence[NDArray[np.int32]],
+        deadline: Deadline,
+        *,
+        priority: int = 2,
+        prompt_tokens: int = 0,
     ) -> NDArray[np.float32]:
         """Embeds texts given as token ids: float32 [n, dimension]."""
+        ...
+
+
+class TermEncoder(Protocol):
+    """What the write path needs of a sparse encoder."""
+
+    info: ModelInfo
+    tokenizer: Tokenizer
+
+    async def encode(
+        self, token_ids: Sequence[NDArray[np.int32]], deadline: Deadline, *, priority: int = 2
+    ) -> list[SparseVector]:
+        """The weighted terms of texts given as token ids."""
         ...
 
 
@@ -42,6 +64,12 @@ class EncoderSource(Protocol):
         """A version of a model; raises ModelMismatch if it has another fingerprint."""
         ...
 
+    async def get_sparse(
+        self, model: str, version: str, deadline: Deadline, *, fingerprint: str = ""
+    ) -> TermEncoder:
+        """A version of a sparse encoder ("": the newest); raises ModelMismatch likewise."""
+        ...
+
     def forget(self, model: str, version: str) -> None:
         """Asks the service anew next time."""
         ...
@@ -51,35 +79,26 @@ class Encoders:
     """The encoders that Triton serves."""
 
     def __init__(self, triton: TritonClient, model_directory: Path) -> None:
-        self._triton = triton
-        self._model_directory = model_directory
-        self._known: dict[tuple[str, str], TextEncoder] = {}
+        self._dense = OpenModels(Encoder, triton, model_directory)
+        self._sparse = OpenModels(SparseEncoder, triton, model_directory)
 
     async def newest(self, model: str, deadline: Deadline) -> TextEncoder:
-        """The newest version of a model; raises what Encoder.create does."""
-        return await Encoder.create(self._triton, model, "", self._model_directory, deadline)
+        """The newest version of a model; raises what OpenModels.get does."""
+        return await self._dense.get(model, "", deadline)
 
     async def get(
         self, model: str, version: str, deadline: Deadline, *, fingerprint: str = ""
     ) -> TextEncoder:
         """A version of a model; raises ModelMismatch if it is not the one with that fingerprint."""
-        encoder = self._known.get((model, version))
-        if encoder is None:
-            encoder = await Encoder.create(
-                self._triton, model, version, self._model_directory, deadline
-            )
-            self._known[model, version] = encoder
-        if fingerprint and encoder.info.fingerprint != fingerprint:
-            del self._known[model, version]
-            raise ModelMismatch(
-                f"Triton serves {model}:{version} with fingerprint"
-                f" {encoder.info.fingerprint[:12]}, the collection was made with"
-                f" {fingerprint[:12]}",
-                field=model,
-                remedy="serve the model the collection was made with",
-            )
-        return encoder
+        return await self._dense.get(model, version, deadline, fingerprint=fingerprint)
+
+    async def get_sparse(
+        self, model: str, version: str, deadline: Deadline, *, fingerprint: str = ""
+    ) -> TermEncoder:
+        """A version of a sparse encoder, likewise; "" is the newest."""
+        return await self._sparse.get(model, version, deadline, fingerprint=fingerprint)
 
     def forget(self, model: str, version: str) -> None:
         """Asks Triton anew next time: after a failure it may serve something else."""
-        self._known.pop((model, version), None)
+        self._dense.forget(model, version)
+        self._sparse.forget(model, version)

@@ -17,7 +17,7 @@ from core.rpc import check_free
 from deploy.local.children import Children, complaints, same_python
 from deploy.local.ports import free_ports
 from deploy.local.role import RoleProcess, RoleSpec
-from deploy.local.state import State
+from deploy.local.state import State, triton_address_file
 from deploy.local.supervisor import OnProgress, Service, Supervisor
 from deploy.local.triton import TritonConfig, TritonServer, exported_models
 
@@ -98,6 +98,7 @@ class Cluster:
             await self._export_models(on_progress)
             triton = TritonServer.create(self._triton_config, self._children)
             await self._supervise(triton, on_progress)
+        replace_file(triton_address_file(self._state.path), self.triton_address.encode())
         for spec in self._specs():
             await self._supervise(RoleProcess(spec, self._children), on_progress)
         replace_file(self._state.address_file, self.address.encode())
@@ -106,6 +107,7 @@ class Cluster:
         """Stops the roles, the gateway first, and waits until no process of theirs is left."""
         deadline = Deadline.after(grace_seconds)
         self._state.address_file.unlink(missing_ok=True)
+        triton_address_file(self._state.path).unlink(missing_ok=True)
         for supervisor in reversed(self._supervisors.values()):
             await supervisor.stop(deadline.remaining())
         await self._children.stop()

@@ -7,7 +7,7 @@ config/         one generated YAML file per role
 logs/           one file per role
 documents.db    the document store
 index/          published generations
-triton/         Triton's links to models and backends
+triton/         Triton's backends, and where it answers
 """
 
 from __future__ import annotations
@@ -26,6 +26,11 @@ from deploy.local.reaper import GRACE_SECONDS
 
 FORMAT = 1
 _POLL_SECONDS = 0.1
+
+
+def triton_address_file(state: Path) -> Path:
+    """Holds "host:port" of the Triton that the cluster in the directory `state` uses."""
+    return state / "triton" / "address"
 
 
 class State:

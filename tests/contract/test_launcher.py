@@ -26,7 +26,7 @@ from deploy.local.cluster import Cluster, ClusterConfig
 from deploy.local.ports import free_ports
 from deploy.local.state import State
 from deploy.local.supervisor import Supervisor, backoff_seconds
-from deploy.local.triton import link_models
+from deploy.local.triton import exported_names
 from deploy.local.wheel import find_libpython, find_wheel
 from tests.contract.conftest import Served
 
@@ -130,7 +130,7 @@ def test_a_missing_wheel_is_named_with_how_to_install_it(monkeypatch: pytest.Mon
         find_wheel()
 
 
-def test_only_complete_models_are_shown_to_triton(tmp_path: Path) -> None:
+def test_only_complete_models_are_loaded(tmp_path: Path) -> None:
     repository = tmp_path / "repository"
     for name in ("good", "without_model", "without_config"):
         (repository / name / "1").mkdir(parents=True)
@@ -140,15 +140,12 @@ def test_only_complete_models_are_shown_to_triton(tmp_path: Path) -> None:
         (repository / name / "1" / "model.pt").touch()
     (repository / "README.md").touch()
 
-    names = link_models(repository, tmp_path / "links")
-
-    assert names == ["good"]
-    assert [path.name for path in (tmp_path / "links").iterdir()] == ["good"]
+    assert exported_names(repository) == ["good"]
 
 
 def test_a_repository_without_models_says_how_to_export_them(tmp_path: Path) -> None:
     with pytest.raises(BadEnvironment, match="trireme models export"):
-        link_models(tmp_path, tmp_path / "links")
+        exported_names(tmp_path)
 
 
 async def test_after_kill_9_of_the_parent_nothing_is_left(tmp_path: Path) -> None:

@@ -19,12 +19,13 @@ from tokenizers.processors import TemplateProcessing
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 DIMENSION = 64
+TOP_TERMS = 32
 Word = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class FakeModel:
-    """A model of the fake server."""
+    """A model of the fake server; `parameters` are further ones of its config.pbtxt."""
 
     name: str
     kind: str
@@ -32,12 +33,12 @@ class FakeModel:
     max_length: int
     similarity: str
     input_count: int
+    parameters: tuple[tuple[str, str], ...] = ()
 
-
-MODELS = (
-    FakeModel("bi_encoder", "bi_encoder", DIMENSION, 256, "cosine", 2),
-    FakeModel("cross_encoder", "cross_encoder", 1, 512, "", 3),
-)
+    @property
+    def normalize(self) -> bool:
+        """Whether its vectors have length 1."""
+        return self.similarity == "cosine"
 
 
 def _vocabulary() -> dict[str, int]:
@@ -49,6 +50,32 @@ def _vocabulary() -> dict[str, int]:
 
 
 VOCABULARY = _vocabulary()
+MODELS = (
+    FakeModel("bi_encoder", "bi_encoder", DIMENSION, 256, "cosine", 2),
+    FakeModel("bi_dot", "bi_encoder", DIMENSION, 256, "dot", 2),
+    FakeModel("bi_euclidean", "bi_encoder", DIMENSION, 256, "euclidean", 2),
+    FakeModel("bi_manhattan", "bi_encoder", DIMENSION, 256, "manhattan", 2),
+    FakeModel(
+        "bi_prompted",
+        "bi_encoder",
+        DIMENSION,
+        32,
+        "cosine",
+        2,
+        (("query_prompt", "query: "), ("document_prompt", "passage: ")),
+    ),
+    FakeModel("cross_encoder", "cross_encoder", 1, 512, "", 3),
+    FakeModel(
+        "cross_nli",
+        "cross_encoder",
+        3,
+        64,
+        "",
+        3,
+        (("activation", "softmax"), ("labels", "contradiction,entailment,neutral")),
+    ),
+    FakeModel("sparse_encoder", "sparse_encoder", len(VOCABULARY), 256, "dot", 2),
+)
 _FIRST_CONTINUATION = min(number for word, number in VOCABULARY.items() if word.startswith("##"))
 
 
@@ -98,14 +125,17 @@ def words_of_text(text: str) -> list[Word]:
     return words_of(np.array(ids, dtype=np.int64))
 
 
-def embed(ids: NDArray[np.int64], mask: NDArray[np.int64], version: str) -> NDArray[np.float32]:
-    """The normalised sum of each text's words' random directions: float32 [n, DIMENSION]."""
+def embed(
+    ids: NDArray[np.int64], mask: NDArray[np.int64], version: str, *, normalize: bool = True
+) -> NDArray[np.float32]:
+    """The sum of each text's words' random directions, made 1 long: float32 [n, DIMENSION]."""
     rows = np.zeros((len(ids), DIMENSION), dtype=np.float32)
     for row, text, seen in zip(rows, ids, mask, strict=True):
         row[:] = _direction((), version)  # so that a text without words has a direction too
         for word in words_of(text[seen == 1]):
             row += 10 * _direction(word, version)
-        row /= np.linalg.norm(row)
+        if normalize:
+            row /= np.linalg.norm(row)
     return rows
 
 
@@ -119,6 +149,34 @@ def score(
         passage = set(words_of(text[(seen == 1) & (side == 1)]))
         logits.append(10 * len(query & passage) / max(1, len(query)) - 5)
     return np.array(logits, dtype=np.float32)[:, None]
+
+
+def judge(
+    ids: NDArray[np.int64], mask: NDArray[np.int64], types: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Contradiction is entailment's opposite, neutral is 0: float32 [n, 3]."""
+    entailment = score(ids, mask, types)
+    return np.concatenate([-entailment, entailment, np.zeros_like(entailment)], axis=1)
+
+
+def weigh(ids: NDArray[np.int64], mask: NDArray[np.int64], version: str) -> NDArray[np.float32]:
+    """The TOP_TERMS heaviest tokens' ids, then their weights: float32 [n, 2 * TOP_TERMS].
+
+    A token weighs log(1 + its count) times a number between 1 and 2 of its own.
+    """
+    rows = np.zeros((len(ids), 2 * TOP_TERMS), dtype=np.float32)
+    for row, text, seen in zip(rows, ids, mask, strict=True):
+        terms, counts = np.unique(text[(seen == 1) & (text >= len(SPECIAL))], return_counts=True)
+        weights = np.log1p(counts) * [_rarity(int(term), version) for term in terms]
+        heaviest = np.argsort(-weights, kind="stable")[:TOP_TERMS]
+        row[: len(heaviest)] = terms[heaviest]
+        row[TOP_TERMS : TOP_TERMS + len(heaviest)] = weights[heaviest]
+    return rows
+
+
+def _rarity(term: int, version: str) -> float:
+    digest = hashlib.sha256(f"{version}:{term}".encode()).digest()
+    return 1 + digest[0] / 255
 
 
 @lru_cache(maxsize=100_000)

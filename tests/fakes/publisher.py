@@ -18,18 +18,20 @@ from numpy.typing import NDArray
 from core.documents import AttributeValue, Document
 from core.index_store import CollectionEntry, IndexStore
 from core.lexical import LexicalWriter
-from core.manifest import EncoderEntry, FileEntry, Manifest, SegmentEntry
+from core.manifest import EncoderEntry, FileEntry, Manifest, SegmentEntry, SparseEncoderEntry
+from core.merging import merge_segments
 from core.segment import (
     DEAD,
     Segment,
     StoredDocument,
     StoredPassage,
-    merge_segments,
     pack_dead,
     write_segment,
 )
+from core.sparse import Postings
 
 DIMENSION = 64
+SPARSE_ENCODER = SparseEncoderEntry("sparse_encoder", "1", "e" * 64, 30_000)
 ENCODER = EncoderEntry("bi_encoder", "1", "f" * 64, DIMENSION, "cosine", 128, 0)
 WRITTEN = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
@@ -42,13 +44,24 @@ def embed(text: str) -> NDArray[np.float32]:
     return vector / max(1.0, float(np.linalg.norm(vector)))
 
 
+def token_of(word: str) -> int:
+    """The only token of a word."""
+    return zlib.crc32(word.encode()) % SPARSE_ENCODER.dimension
+
+
+def weigh(token_ids: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Distinct tokens and the logarithm of 1 + how often each occurs."""
+    terms, counts = np.unique(token_ids, return_counts=True)
+    return terms.astype(np.int32), np.log1p(counts).astype(np.float32)
+
+
 def passages_of(number: int, text: str) -> list[StoredPassage]:
     """One passage per line that is not empty."""
     found, start = [], 0
     for line in text.split("\n"):
         size = len(line.encode())
         if line.strip():
-            tokens = [zlib.crc32(word.encode()) % 30_000 for word in line.split()]
+            tokens = [token_of(word) for word in line.split()]
             found.append(StoredPassage(number, start, start + size, np.array(tokens, np.int32)))
         start += size + 1
     return found
@@ -65,11 +78,15 @@ class Publisher:
         uid: str = "uid-1",
         shard: int = 0,
         shards: int = 1,
+        similarity: str = "cosine",
+        sparse: bool = False,
     ) -> None:
         self.index = IndexStore.create(root)
         self.index.create_collection(CollectionEntry(name, uid, shards))
         self.store = self.index.shard(uid, shard)
         self.name, self.uid, self.shard, self.shards = name, uid, shard, shards
+        self.encoder = replace(ENCODER, similarity=similarity)
+        self.sparse_encoder = SPARSE_ENCODER if sparse else None
         self.documents: dict[str, StoredDocument] = {}
         self.manifest: Manifest | None = None
         self.epoch = 1
@@ -139,7 +156,8 @@ class Publisher:
             sequence=self._sequence,
             chain="0" * 64,
             previous=self.store.write_manifest(before) if before is not None else "",
-            encoder=ENCODER,
+            encoder=self.encoder,
+            sparse_encoder=self.sparse_encoder,
             segments=tuple(self._entries),
             lexical=self.store.put_files(exported, before.lexical if before is not None else ()),
             documents=len(self.documents),
@@ -159,7 +177,16 @@ class Publisher:
                 part = text.encode()[passage.start_byte : passage.end_byte].decode()
                 vectors.append(embed(f"{stored.document.title} {part}"))
         matrix = np.array(vectors, np.float32).reshape(len(vectors), DIMENSION)
-        return self._entry(directory, write_segment(directory, documents, passages, matrix))
+        terms = [weigh(passage.token_ids) for passage in passages]
+        paths = write_segment(
+            directory,
+            documents,
+            passages,
+            matrix,
+            similarity=self.encoder.similarity,
+            postings=Postings.of(terms) if self.sparse_encoder is not None else None,
+        )
+        return self._entry(directory, paths)
 
     def _entry(self, directory: Path, paths: Sequence[Path]) -> SegmentEntry:
         segment = Segment.open({path.name: path for path in paths})
@@ -168,6 +195,7 @@ class Publisher:
             documents=len(segment.documents),
             passages=len(segment.passages),
             files=self.store.put_files(paths),
+            postings=segment.postings,
         )
 
     def _with_dead(self, entry: SegmentEntry) -> SegmentEntry:

@@ -19,9 +19,11 @@ from typing import Any, Literal, Self, get_args
 
 import grpc
 import numpy as np
+from google.protobuf import json_format
 from numpy.typing import NDArray
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
+from core.model_info import INPUTS
 from tests.fakes import models
 from tests.fakes.models import MODELS, FakeModel, write_fake_models
 
@@ -34,10 +36,11 @@ MAX_BATCH_SIZE = 64
 
 
 class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
-    """Serves bi_encoder and cross_encoder in the given versions; each version embeds differently.
+    """Serves the fake models in the given versions; each version embeds differently.
 
     A text that holds the word `poison` fails its whole request. `inferences` and `rows` count what
-    each model did.
+    each model did. `versions` are those in its repository: ones added later are served once the
+    model is loaded again, and then each of `broken` refuses to load.
     """
 
     def __init__(
@@ -50,7 +53,9 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
     ) -> None:
         self.address = address
         self.versions = versions
+        self.broken: set[str] = set()
         self.slow_seconds = 0.2
+        self._loaded = {model.name: versions for model in MODELS}
         self.inferences: Counter[str] = Counter()
         self.rows: Counter[str] = Counter()
         self._faults: dict[str, tuple[Fault, int]] = {}
@@ -103,12 +108,44 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
     async def ModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
         await self._find(request.name, request.version, context)
         return service_pb2.ModelMetadataResponse(
-            name=request.name, versions=self.versions, platform="fake"
+            name=request.name, versions=self._loaded[request.name], platform="fake"
         )
 
     async def ModelConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
         model, version = await self._find(request.name, request.version, context)
         return service_pb2.ModelConfigResponse(config=_config(model, version))
+
+    async def RepositoryIndex(self, request: Any, context: Any) -> Any:  # noqa: N802
+        reply = service_pb2.RepositoryIndexResponse()
+        for name, versions in self._loaded.items():
+            for version in self.versions:
+                ready = version in versions
+                reply.models.add(
+                    name=name,
+                    version=version,
+                    state="READY" if ready else "UNAVAILABLE",
+                    reason="" if ready else "unloaded",
+                )
+        return reply
+
+    async def RepositoryModelLoad(self, request: Any, context: Any) -> Any:  # noqa: N802
+        name, config = request.model_name, model_config_pb2.ModelConfig()
+        if name not in self._loaded:
+            detail = f"failed to load '{name}', failed to poll from model repository"
+            await context.abort(grpc.StatusCode.INTERNAL, detail)
+        json_format.Parse(request.parameters["config"].string_param or "{}", config)
+        wanted = [str(version) for version in config.version_policy.specific.versions]
+        if broken := self.broken & set(self.versions):
+            detail = (
+                f"load failed for model '{name}': version {min(broken)} is at UNAVAILABLE state"
+            )
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, detail)
+        self._loaded[name] = tuple(wanted) or self.versions
+        return service_pb2.RepositoryModelLoadResponse()
+
+    async def RepositoryModelUnload(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self._loaded[request.model_name] = ()
+        return service_pb2.RepositoryModelUnloadResponse()
 
     async def ModelStatistics(self, request: Any, context: Any) -> Any:  # noqa: N802
         return service_pb2.ModelStatisticsResponse(
@@ -135,11 +172,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
             await context.abort(grpc.StatusCode.INTERNAL, "the model failed on a poisonous text")
         self.inferences[model.name] += 1
         self.rows[model.name] += len(inputs[0])
-        if model.kind == "bi_encoder":
-            output = models.embed(inputs[0], inputs[1], version)
-        else:
-            output = models.score(inputs[0], inputs[1], inputs[2])
-        return _response(model, version, output, fault)
+        return _response(model, version, _output(model, version, inputs), fault)
 
     async def _refuse(self, model: FakeModel, request: Any, fault: Fault, context: Any) -> None:
         """Aborts, or waits, where the request or the fault asks for that."""
@@ -166,8 +199,9 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
 
     async def _find(self, name: str, version: str, context: Any) -> tuple[FakeModel, str]:
         for model in MODELS:
-            if model.name == name and (not version or version in self.versions):
-                return model, version or max(self.versions, key=int)
+            served = self._loaded[model.name] if model.name == name else ()
+            if served and (not version or version in served):
+                return model, version or max(served, key=int)
         detail = f"Request for unknown model: '{name}' version {version or -1} is not found"
         await context.abort(grpc.StatusCode.NOT_FOUND, detail)
         raise AssertionError("abort returned")
@@ -193,6 +227,15 @@ def _read_fault(path: Path, model: str) -> Fault:
     return next(fault for fault in FAULTS if fault == found)
 
 
+def _output(model: FakeModel, version: str, inputs: list[NDArray[np.int64]]) -> NDArray[np.float32]:
+    if model.kind == "bi_encoder":
+        return models.embed(inputs[0], inputs[1], version, normalize=model.normalize)
+    if model.kind == "sparse_encoder":
+        return models.weigh(inputs[0], inputs[1], version)
+    judge = models.score if model.dimension == 1 else models.judge
+    return judge(inputs[0], inputs[1], inputs[2])
+
+
 def _config(model: FakeModel, version: str) -> Any:
     config = model_config_pb2.ModelConfig(
         name=model.name, backend="pytorch", max_batch_size=MAX_BATCH_SIZE
@@ -200,8 +243,11 @@ def _config(model: FakeModel, version: str) -> Any:
     for number in range(model.input_count):
         kind = model_config_pb2.TYPE_INT64
         config.input.add(name=f"INPUT__{number}", data_type=kind, dims=[-1])
+    sparse = model.kind == "sparse_encoder"
     config.output.add(
-        name="OUTPUT__0", data_type=model_config_pb2.TYPE_FP32, dims=[model.dimension]
+        name="OUTPUT__0",
+        data_type=model_config_pb2.TYPE_FP32,
+        dims=[2 * models.TOP_TERMS if sparse else model.dimension],
     )
     parameters = {
         "kind": model.kind,
@@ -212,6 +258,11 @@ def _config(model: FakeModel, version: str) -> Any:
         "tokenizer_sha256": hashlib.sha256(models.tokenizer_bytes()).hexdigest(),
         "query_prompt": "",
         "document_prompt": "",
+        "inputs": ",".join(INPUTS[: model.input_count]),
+        "normalize": "true" if model.normalize else "",
+        "precision": "fp32",
+        "top_terms": str(models.TOP_TERMS),
+        **dict(model.parameters),
     }
     for name, value in parameters.items():
         config.parameters[name].string_value = value

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from core import fsops
 from core.deadline import Deadline
 from core.documents import Document
+from core.encoding import SparseVector
 from core.errors import BadModelOutput, ModelMismatch, TritonUnavailable
 from core.index_store import CollectionEntry, IndexStore, ShardStore
 from core.manifest import Manifest
@@ -27,7 +29,7 @@ from indexer.catalogue import CollectionRecord
 from indexer.changes import Change, first_chain
 from indexer.config import IndexerConfig
 from indexer.database import Database
-from indexer.encoders import TextEncoder
+from indexer.encoders import TermEncoder, TextEncoder
 from indexer.ingest import ShardIngest
 from indexer.metrics import IndexerMetrics
 from indexer.shared import Shared
@@ -51,6 +53,7 @@ class FakeEncoders:
         inner = models.make_tokenizer()
         self.tokenizer = Tokenizer(inner, "")
         self.info = _info(fingerprint)
+        self.sparse = FakeTermEncoder(self.tokenizer)
         self.down = False
         self.broken = False
         self.poison = ""
@@ -76,8 +79,23 @@ class FakeEncoders:
     def forget(self, model: str, version: str) -> None:
         pass
 
+    async def get_sparse(
+        self, model: str, version: str, deadline: Deadline, *, fingerprint: str = ""
+    ) -> TermEncoder:
+        if self.down:
+            raise TritonUnavailable("Triton is down in this test")
+        return self.sparse
+
+    def prompt_tokens(self, *, query: bool) -> int:
+        return 0
+
     async def encode(
-        self, token_ids: Sequence[NDArray[np.int32]], deadline: Deadline, *, priority: int = 2
+        self,
+        token_ids: Sequence[NDArray[np.int32]],
+        deadline: Deadline,
+        *,
+        priority: int = 2,
+        prompt_tokens: int = 0,
     ) -> NDArray[np.float32]:
         self.embedding.set()
         await self.may_answer.wait()
@@ -92,6 +110,39 @@ class FakeEncoders:
         return np.concatenate(parts)
 
 
+class FakeTermEncoder:
+    """The sparse encoder; a request with a `poison` word fails as a whole."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.info = replace(
+            _info("fake-sparse"),
+            name="sparse_encoder",
+            kind="sparse_encoder",
+            dimension=len(models.VOCABULARY),
+            similarity="dot",
+            top_terms=models.TOP_TERMS,
+        )
+        self.poison = ""
+
+    async def encode(
+        self, token_ids: Sequence[NDArray[np.int32]], deadline: Deadline, *, priority: int = 2
+    ) -> list[SparseVector]:
+        poison = set(models.words_of_text(self.poison))
+        if any(poison & set(models.words_of(np.asarray(ids, np.int64))) for ids in token_ids):
+            raise BadModelOutput("the sparse model failed in this test")
+        return [terms_of(ids) for ids in token_ids]
+
+
+def terms_of(ids: NDArray[np.int32]) -> SparseVector:
+    """The weighted terms of a text's token ids, as the fake sparse encoder gives them."""
+    text = np.asarray(ids, np.int64)[None]
+    (row,) = models.weigh(text, np.ones_like(text), "1")
+    present = row[models.TOP_TERMS :] > 0
+    numbers = row[: models.TOP_TERMS][present].astype(np.int32)
+    return SparseVector(numbers, row[models.TOP_TERMS :][present])
+
+
 def _info(fingerprint: str) -> ModelInfo:
     return ModelInfo(
         name="bi_encoder",
@@ -104,7 +155,6 @@ def _info(fingerprint: str) -> ModelInfo:
         tokenizer_sha256="",
         query_prompt="",
         document_prompt="",
-        input_count=2,
         max_batch_size=64,
     )
 
@@ -121,8 +171,13 @@ class WritePath:
         self._owners = 0
 
     @classmethod
-    async def create(cls, root: Path, *, shard_count: int = 1, **settings: Any) -> WritePath:
-        """Everything below `root`, which may hold the state of an earlier one."""
+    async def create(
+        cls, root: Path, *, shard_count: int = 1, sparse: bool = False, **settings: Any
+    ) -> WritePath:
+        """Everything below `root`, which may hold the state of an earlier one.
+
+        With `sparse` the collection has a learned-sparse leg.
+        """
         config = IndexerConfig(
             address="",
             database_url=f"sqlite:///{root}/store.db",
@@ -142,6 +197,14 @@ class WritePath:
             metrics=IndexerMetrics(CollectorRegistry()),
         )
         record = _record(shard_count)
+        if sparse:
+            record = replace(
+                record,
+                sparse_model="sparse_encoder",
+                sparse_version="1",
+                sparse_fingerprint="fake-sparse",
+                sparse_dimension=len(models.VOCABULARY),
+            )
         known = await shared.database.read(catalogue.every)
         if not known:
             await shared.database.write(lambda connection: catalogue.add(connection, record))
@@ -235,6 +298,29 @@ def contents_of(files: ShardStore, manifest: Manifest) -> dict[str, int]:
     for file in manifest.lexical:
         files.verify(file)
     assert manifest.documents == len(found)
+    return found
+
+
+def weights_of(files: ShardStore, manifest: Manifest) -> dict[str, list[dict[int, float]]]:
+    """The terms of each passage of the live documents of a generation, in order, by id."""
+    found: dict[str, list[dict[int, float]]] = {}
+    for entry in manifest.segments:
+        segment = files.open_segment(entry)
+        assert segment.sparse is not None
+        passages: list[dict[int, float]] = [{} for _ in range(len(segment.passages))]
+        postings = segment.sparse.read()
+        for term, passage, weight in zip(
+            postings.terms.tolist(),
+            postings.passages.tolist(),
+            postings.weights.tolist(),
+            strict=True,
+        ):
+            assert term not in passages[passage]
+            passages[passage][term] = weight
+        owners = segment.passages["document"].to_pylist()
+        for row in segment.live_rows.tolist():
+            own = [terms for terms, owner in zip(passages, owners, strict=True) if owner == row]
+            found[segment.ids[row]] = own
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 
 import numpy as np
@@ -10,13 +11,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.batching import (
+    INSTANCES,
+    REQUEST_TOKENS,
+    TOKENS_PER_REQUEST,
+    Piece,
+    padded_length,
+    plan_pieces,
+    tokens_per_request,
+)
 from core.deadline import Deadline
-from core.encoding import CrossEncoder, Encoder, padded_length, plan_pieces
-from core.errors import BadModelOutput, OutOfTime, TriremeError, TritonUnavailable
+from core.encoding import CrossEncoder, Encoder, SparseEncoder, activate
+from core.errors import BadModelOutput, ModelMismatch, OutOfTime, TriremeError, TritonUnavailable
 from core.triton import TritonClient
+from deploy.local.docstrings import standard_library
+from tests.fakes.models import make_tokenizer
 from tests.fakes.triton import FakeTriton, Fault
 
 IDS = np.arange(10, 20, dtype=np.int32)
+TERMS = " ".join("abcdefghijklmnopqrstuvwxyz0123456789")
 
 
 def soon() -> Deadline:
@@ -171,3 +184,109 @@ async def test_a_pair_is_cut_to_the_models_length(fake: FakeTriton, client: Trit
     scores = await cross.score(query, [passage, passage[:3]], soon())
 
     assert scores.tolist() == [5.0, 5.0]
+
+
+def waste(lengths: list[int], pieces: list[Piece]) -> float:
+    """Tokens sent over tokens wanted."""
+    return sum(len(piece.rows) * piece.length for piece in pieces) / sum(lengths)
+
+
+def test_twenty_passages_are_padded_by_less_than_15_percent() -> None:
+    tokenizer = make_tokenizer()
+    texts = [f"{each.title} {each.text}" for each in standard_library()[:400]]
+    lengths = [min(253, len(each.ids)) + 3 for each in tokenizer.encode_batch(texts)]
+
+    for start in range(0, len(lengths) - 20, 20):
+        twenty = lengths[start : start + 20]
+        most = tokens_per_request(twenty, TOKENS_PER_REQUEST)
+        pieces = plan_pieces(twenty, max_length=512, max_rows=64, max_tokens=most)
+
+        assert waste(twenty, pieces) <= 1.15
+        # And still fewer requests than passages by far.
+        assert len(pieces) <= 12
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=9), st.integers(1, 6))
+def test_no_other_split_of_the_sorted_rows_is_cheaper(lengths: list[int], max_rows: int) -> None:
+    ordered = sorted(lengths, reverse=True)
+    planned = plan_pieces(lengths, max_length=300, max_rows=max_rows, max_tokens=1024)
+
+    def cost(cuts: tuple[int, ...]) -> float:
+        bounds = [0, *cuts, len(ordered)]
+        total = 0
+        for start, end in itertools.pairwise(bounds):
+            tokens = padded_length(ordered[start], 300) * (end - start)
+            if end - start > max_rows or (tokens > 1024 and end - start > 1):
+                return float("inf")
+            total += tokens + REQUEST_TOKENS
+        return total
+
+    places = range(1, len(ordered))
+    cheapest = min(
+        cost(cuts)
+        for count in range(len(ordered))
+        for cuts in itertools.combinations(places, count)
+    )
+    assert sum(len(p.rows) * p.length + REQUEST_TOKENS for p in planned) == cheapest
+
+
+def test_a_short_list_is_spread_over_the_instances() -> None:
+    lengths = [64] * 8
+
+    pieces = plan_pieces(
+        lengths, max_length=256, max_rows=64, max_tokens=tokens_per_request(lengths, 1024)
+    )
+
+    assert len(pieces) == INSTANCES
+
+
+async def test_a_text_becomes_weighted_terms(fake: FakeTriton, client: TritonClient) -> None:
+    sparse = await SparseEncoder.create(client, "sparse_encoder", "", fake.model_directory, soon())
+    once, twice, many = (sparse.tokenizer.encode(text).ids for text in ("owl", "owl owl", TERMS))
+
+    vectors = await sparse.encode([once, twice, many], soon())
+
+    assert set(vectors[0].ids) == set(once)
+    assert (vectors[0].ids == vectors[1].ids).all()
+    assert vectors[1].weights == pytest.approx(vectors[0].weights * (np.log1p(2) / np.log1p(1)))
+    assert len(vectors[2]) == sparse.info.top_terms
+    for vector in vectors:
+        assert vector.ids.dtype == np.int32
+        assert (vector.weights > 0).all()
+        assert (np.diff(vector.weights) <= 0).all()
+
+
+async def test_a_judge_of_several_labels_gives_them_all(
+    fake: FakeTriton, client: TritonClient
+) -> None:
+    cross = await CrossEncoder.create(client, "cross_nli", "", fake.model_directory, soon())
+
+    logits = await cross.logits(IDS, [IDS, IDS[:2]], soon())
+
+    assert logits.shape == (2, cross.info.dimension)
+    with pytest.raises(ModelMismatch, match="none is said to rank"):
+        await cross.score(IDS, [IDS], soon())
+
+
+async def test_a_pair_is_cut_to_the_length_asked_for(
+    fake: FakeTriton, client: TritonClient
+) -> None:
+    cross = await CrossEncoder.create(client, "cross_encoder", "", fake.model_directory, soon())
+    query = np.array([50], dtype=np.int32)
+    passage = np.array([60] * 20 + [50], dtype=np.int32)
+
+    whole = await cross.score(query, [passage], soon())
+    cut = await cross.score(query, [passage], soon(), max_length=16)
+
+    assert (whole[0], cut[0]) == (5.0, -5.0)
+
+
+def test_logits_become_what_the_library_returns() -> None:
+    logits = np.array([[-1000, 0, 1000], [1, 2, 3]], dtype=np.float32)
+
+    sigmoid, softmax = activate(logits, "sigmoid"), activate(logits, "softmax")
+
+    assert sigmoid[0].tolist() == [0, 0.5, 1]
+    assert softmax[0].tolist() == [0, 0, 1]
+    assert softmax[1] == pytest.approx(np.exp([1, 2, 3]) / np.exp([1, 2, 3]).sum())
+    assert activate(logits, "identity") is logits

@@ -12,6 +12,7 @@ import gc
 import json
 import os
 import sys
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +38,8 @@ class TritonPythonModel:
         """Loads `<model directory>/<version>/model.pt` onto the instance's device."""
         config = json.loads(args["model_config"])
         torch.set_num_threads(_threads(config))
+        # TorchScript in int8 goes through constructors that later releases of PyTorch take away.
+        warnings.filterwarnings("ignore", message="torch.quantize_per")
         directory = Path(args["model_repository"]) / args["model_version"]
         file_name = config.get("default_model_filename") or "model.pt"
         self._device = torch.device(
@@ -44,6 +47,7 @@ class TritonPythonModel:
             if args["model_instance_kind"] == "GPU"
             else "cpu"
         )
+        _check_precision(_parameter(config, "precision", args["model_version"]), self._device.type)
         self._inputs = sorted((tensor["name"] for tensor in config["input"]), key=_number)
         self._outputs = sorted((tensor["name"] for tensor in config["output"]), key=_number)
         self._module = torch.jit.load(  # type: ignore[no-untyped-call]
@@ -110,8 +114,27 @@ class TritonPythonModel:
 
 
 def _threads(config: dict[str, Any]) -> int:
-    parameter = config.get("parameters", {}).get("INTRA_OP_THREAD_COUNT", {})
-    return int(parameter.get("string_value", 0)) or len(os.sched_getaffinity(0))
+    return int(_parameter(config, "INTRA_OP_THREAD_COUNT") or 0) or len(os.sched_getaffinity(0))
+
+
+def _parameter(config: dict[str, Any], key: str, version: str = "") -> str:
+    """A parameter of config.pbtxt: `key@version` if that is there, else `key`, else ""."""
+    parameters = config.get("parameters", {})
+    found = parameters.get(f"{key}@{version}") or parameters.get(key) or {}
+    return str(found.get("string_value", ""))
+
+
+def _check_precision(precision: str, device: str) -> None:
+    """Refuses what the device has no kernels for, or none that are faster than fp32."""
+    remedies = {
+        ("fp16", "cpu"): "serve it on a GPU, or export it in fp32 or int8",
+        ("bf16", "cpu"): "serve it on a GPU, or export it in fp32 or int8",
+        ("int8", "cuda"): "serve it with KIND_CPU, or export it in fp16",
+    }
+    remedy = remedies.get((precision, device))
+    if remedy:
+        where = "a CPU" if device == "cpu" else "a GPU"
+        raise pb_utils.TritonModelException(f"{precision} does not run on {where}; {remedy}")
 
 
 def _number(name: str) -> int:

@@ -1,0 +1,170 @@
+"""Triton's queue: who goes first, who is turned away, who is forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tritonclient.grpc import service_pb2
+
+from core.deadline import Deadline
+from core.errors import OutOfTime, TritonUnavailable
+from core.triton import TritonClient
+from tests.contract.conftest import Served
+
+pytestmark = pytest.mark.triton
+
+MODEL = "bi_encoder"
+INSTANCES = 2
+QUERY, INDEXING = 1, 2
+# Long enough that whatever is sent meanwhile has come to stand in the queue.
+BLOCK_ROWS, BLOCK_TOKENS = 6, 192
+MARKER = 11
+
+
+def soon() -> Deadline:
+    return Deadline.after(120)
+
+
+def inputs(rows: int, tokens: int) -> list[NDArray[np.int64]]:
+    return [np.full((rows, tokens), 1000, dtype=np.int64), np.ones((rows, tokens), dtype=np.int64)]
+
+
+@pytest.fixture
+async def client(real_triton: Served) -> AsyncIterator[TritonClient]:
+    client = TritonClient.create(real_triton.address, max_in_flight=1000)
+    yield client
+    await client.stop(0)
+
+
+async def infer(
+    client: TritonClient, rows: int, tokens: int, *, priority: int, deadline: Deadline | None = None
+) -> NDArray[np.float32]:
+    return await client.infer(
+        MODEL, "", inputs(rows, tokens), deadline or soon(), priority=priority
+    )
+
+
+async def statistics(client: TritonClient) -> Any:
+    """What has run until now. Triton counts a request a moment after it has answered it."""
+    request = service_pb2.ModelStatisticsRequest(name=MODEL)
+    counted = ran(await _read(client, request), MARKER)
+    await infer(client, MARKER, 16, priority=INDEXING)
+    while ran(found := await _read(client, request), MARKER) == counted:
+        continue
+    return found
+
+
+async def _read(client: TritonClient, request: Any) -> Any:
+    return (await client._stub.ModelStatistics(request)).model_stats[0]
+
+
+def ran(statistics: Any, rows: int) -> int:
+    """How many batches of so many rows have run."""
+    return sum(
+        int(each.compute_infer.count) for each in statistics.batch_stats if each.batch_size == rows
+    )
+
+
+async def busy(client: TritonClient) -> list[asyncio.Task[Any]]:
+    """Calls that keep every instance busy, already there."""
+    # Of different lengths, since one instance would take equal ones as one batch.
+    blocks = [
+        asyncio.create_task(infer(client, BLOCK_ROWS, BLOCK_TOKENS + 8 * n, priority=INDEXING))
+        for n in range(INSTANCES)
+    ]
+    await infer_metadata(client)
+    return blocks
+
+
+async def infer_metadata(client: TritonClient) -> None:
+    """A round trip on the same connection, behind whatever was sent before."""
+    await client.model_info(MODEL, "", soon())
+
+
+async def test_a_query_overtakes_what_is_being_indexed(client: TritonClient) -> None:
+    done: list[str] = []
+
+    async def call(name: str, tokens: int, priority: int) -> None:
+        await infer(client, 4, tokens, priority=priority)
+        done.append(name)
+
+    blocks = await busy(client)
+    # Lengths differ, so that no two run as one batch.
+    documents = [asyncio.create_task(call(f"document {n}", 64 + 8 * n, INDEXING)) for n in range(6)]
+    await infer_metadata(client)
+    query = asyncio.create_task(call("query", 16, QUERY))
+    await asyncio.gather(*blocks, *documents, query)
+
+    # Each instance may have taken a document before the query arrived.
+    assert done.index("query") <= INSTANCES
+
+
+async def test_what_is_cancelled_in_the_queue_is_never_run(client: TritonClient) -> None:
+    before = await statistics(client)
+    blocks = await busy(client)
+    waiting = [
+        asyncio.create_task(infer(client, 3, 64 + 8 * n, priority=INDEXING)) for n in range(10)
+    ]
+    await infer_metadata(client)
+
+    for call in waiting:
+        call.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    await asyncio.gather(*blocks)
+
+    # What still waited would run before the request that `statistics` sends.
+    after = await statistics(client)
+    assert ran(after, BLOCK_ROWS) - ran(before, BLOCK_ROWS) == INSTANCES
+    assert ran(after, 3) == ran(before, 3)
+
+
+async def test_what_nobody_waits_for_any_more_is_never_run(client: TritonClient) -> None:
+    before = await statistics(client)
+    blocks = await busy(client)
+
+    outcomes = await asyncio.gather(
+        *(
+            infer(client, 5, 64 + 8 * n, priority=INDEXING, deadline=Deadline.after(0.1))
+            for n in range(10)
+        ),
+        return_exceptions=True,
+    )
+    await asyncio.gather(*blocks)
+
+    after = await statistics(client)
+    assert {type(outcome) for outcome in outcomes} == {OutOfTime}
+    assert ran(after, 5) == ran(before, 5)
+
+
+async def test_a_full_queue_refuses_at_once_and_goes_on(client: TritonClient) -> None:
+    blocks = await busy(client)
+    calls = [asyncio.create_task(infer(client, 1, 8 + n % 200, priority=QUERY)) for n in range(400)]
+
+    first, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_EXCEPTION)
+    refused_while_busy = not all(block.done() for block in blocks)
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    await asyncio.gather(*blocks)
+
+    assert refused_while_busy
+    assert first
+    errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    assert {type(error) for error in errors} == {TritonUnavailable}
+    assert any("maximum queue size" in str(error) for error in errors)
+    assert len(await infer(client, 1, 16, priority=QUERY)) == 1
+
+
+async def test_equal_lengths_run_as_one_batch(client: TritonClient) -> None:
+    before = await statistics(client)
+    blocks = await busy(client)
+
+    calls = [asyncio.create_task(infer(client, 1, 24, priority=QUERY)) for _ in range(20)]
+    await asyncio.gather(*calls, *blocks)
+
+    after = await statistics(client)
+    executions = after.execution_count - before.execution_count - INSTANCES - 1
+    assert 1 <= executions <= 20 / 2
