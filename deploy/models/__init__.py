@@ -1,5 +1,6 @@
-"""Models as files: TorchScript export, and the small reranker this project trains and ships.
+"""Models as files: what sentence-transformers saved to Triton's repository; the shipped reranker.
 
-Start with export.py; train_reranker.py tells how the shipped weights were made and
-evaluate_reranker.py what they are worth. Imports none of the roles.
+Start with export.py, which tells the path. Reading a directory (model_files.py, modules.py,
+sentence_model.py, pair_model.py, sparse_model.py) needs no PyTorch; building.py and what it uses
+does. versions.py holds what versions of one name must share. Imports none of the roles.
 """

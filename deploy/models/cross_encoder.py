@@ -1,8 +1,7 @@
-"""The shipped cross-encoder: a few layers of the sentence encoder under an interaction head.
+"""The shipped cross-encoder: a few layers of the sentence encoder under a matching head.
 
 The embedding tables stay those of the sentence encoder, frozen, so the weights file holds the
-layers and the head alone. The head starts as a late-interaction scorer (ColBERT, arXiv:2004.12832)
-over jointly encoded tokens, which ranks sensibly before the first training step.
+layers and the head alone.
 """
 
 from __future__ import annotations
@@ -15,49 +14,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import BertModel
 
+from deploy.models.matching_head import MatchingHead
 from deploy.models.pretrained import load_bert
 
 EMBEDDINGS = "trunk.embeddings."
-_FLOOR = 1e-6
-
-
-class InteractionHead(nn.Module):
-    """Scores jointly encoded tokens: weighted MaxSim, cosine of segment means, a linear rest."""
-
-    def __init__(self, hidden: int) -> None:
-        super().__init__()
-        self.term_weight = nn.Linear(hidden, 1)
-        self.rest = nn.Linear(3 * hidden, 1)
-        self.scales = nn.Parameter(torch.tensor([10.0, 10.0]))
-        for linear in (self.term_weight, self.rest):
-            nn.init.zeros_(linear.weight)
-            nn.init.zeros_(linear.bias)
-
-    def forward(self, states: Tensor, query: Tensor, passage: Tensor) -> Tensor:
-        """states FP32 [batch, tokens, hidden]; query, passage FP32 [batch, tokens] of 0 and 1."""
-        unit = functional.normalize(states, dim=-1)
-        closeness = unit @ unit.transpose(1, 2) - 2.0 * (1.0 - passage).unsqueeze(1)
-        best = closeness.amax(dim=2).clamp(min=-1.0)
-        raw_weight = self.term_weight(states).squeeze(-1) - 1e4 * (1.0 - query)
-        max_sim = (torch.softmax(raw_weight, dim=1) * best).sum(dim=1)
-
-        query_mean = functional.normalize(_mean(states, query), dim=-1)
-        passage_mean = functional.normalize(_mean(states, passage), dim=-1)
-        product = query_mean * passage_mean
-        cosine = product.sum(dim=1)
-        features = torch.cat([states[:, 0], product, (query_mean - passage_mean).abs()], dim=1)
-        logit = self.scales[0] * max_sim + self.scales[1] * cosine + self.rest(features).squeeze(-1)
-        column: Tensor = logit.unsqueeze(1)
-        return column
-
-
-def _mean(states: Tensor, members: Tensor) -> Tensor:
-    total = (states * members.unsqueeze(-1)).sum(dim=1)
-    mean: Tensor = total / members.sum(dim=1, keepdim=True).clamp(min=_FLOOR)
-    return mean
 
 
 class CrossEncoder(nn.Module):
@@ -66,16 +28,17 @@ class CrossEncoder(nn.Module):
     def __init__(self, trunk: BertModel) -> None:
         super().__init__()
         self.trunk = trunk
-        self.head = InteractionHead(int(trunk.config.hidden_size))
+        self.head = MatchingHead(int(trunk.config.hidden_size), int(trunk.config.vocab_size))
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
         """All inputs INT64 [batch, tokens]; segment 0 is the query. Returns FP32 [batch, 1]."""
         states = self.trunk(
             input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids
         )[0]
+        words = self.trunk.embeddings.word_embeddings(input_ids)
         present = attention_mask.to(states.dtype)
         passage = present * token_type_ids.to(states.dtype)
-        logit: Tensor = self.head(states, present - passage, passage)
+        logit: Tensor = self.head(states, words, input_ids, present - passage, passage)
         return logit
 
 

