@@ -25,7 +25,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     """Not used."""
     ERROR_REASON_FIELD_REQUIRED: _ErrorReason.ValueType  # 1
-    """INVALID_ARGUMENT: a required field is empty or missing."""
+    """INVALID_ARGUMENT: a required field is empty or missing, or holds a text of which a model can
+    read nothing.
+    """
     ERROR_REASON_OUT_OF_RANGE: _ErrorReason.ValueType  # 2
     """INVALID_ARGUMENT: a number is outside its range, or a list has too many or too few values."""
     ERROR_REASON_TOO_LONG: _ErrorReason.ValueType  # 3
@@ -63,7 +65,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_INDEXER_UNAVAILABLE: _ErrorReason.ValueType  # 19
     """UNAVAILABLE: the indexer does not answer, so nothing can be written now."""
     ERROR_REASON_MODEL_MISMATCH: _ErrorReason.ValueType  # 20
-    """FAILED_PRECONDITION: the model that Triton serves is not the one the index was built with."""
+    """FAILED_PRECONDITION: the model that Triton serves is not the one the index was built with, or
+    is of another kind than the call needs.
+    """
     ERROR_REASON_NEWER_FORMAT: _ErrorReason.ValueType  # 21
     """FAILED_PRECONDITION: state on disk was written by a newer version of this software."""
     ERROR_REASON_BAD_MODEL_OUTPUT: _ErrorReason.ValueType  # 22
@@ -80,6 +84,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A limit of time or waiting cut a stage short, in degraded answers only."""
     ERROR_REASON_NOT_YET_INDEXED: _ErrorReason.ValueType  # 28
     """Writes asked for by `min_position` are not published yet, in degraded answers only."""
+    ERROR_REASON_NO_SUCH_LEG: _ErrorReason.ValueType  # 29
+    """FAILED_PRECONDITION: the collection does not have the leg that was asked for."""
+    ERROR_REASON_MODEL_IN_USE: _ErrorReason.ValueType  # 30
+    """FAILED_PRECONDITION: a collection needs the version of a model that was to be unloaded."""
+    ERROR_REASON_MODEL_NOT_LOADED: _ErrorReason.ValueType  # 31
+    """FAILED_PRECONDITION: Triton could not load a model; what it served before, it still serves."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason names every failure that a program may want to tell apart. In a google.rpc.ErrorInfo
@@ -89,7 +99,9 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Not used."""
 ERROR_REASON_FIELD_REQUIRED: ErrorReason.ValueType  # 1
-"""INVALID_ARGUMENT: a required field is empty or missing."""
+"""INVALID_ARGUMENT: a required field is empty or missing, or holds a text of which a model can
+read nothing.
+"""
 ERROR_REASON_OUT_OF_RANGE: ErrorReason.ValueType  # 2
 """INVALID_ARGUMENT: a number is outside its range, or a list has too many or too few values."""
 ERROR_REASON_TOO_LONG: ErrorReason.ValueType  # 3
@@ -127,7 +139,9 @@ ERROR_REASON_SHARD_UNAVAILABLE: ErrorReason.ValueType  # 18
 ERROR_REASON_INDEXER_UNAVAILABLE: ErrorReason.ValueType  # 19
 """UNAVAILABLE: the indexer does not answer, so nothing can be written now."""
 ERROR_REASON_MODEL_MISMATCH: ErrorReason.ValueType  # 20
-"""FAILED_PRECONDITION: the model that Triton serves is not the one the index was built with."""
+"""FAILED_PRECONDITION: the model that Triton serves is not the one the index was built with, or
+is of another kind than the call needs.
+"""
 ERROR_REASON_NEWER_FORMAT: ErrorReason.ValueType  # 21
 """FAILED_PRECONDITION: state on disk was written by a newer version of this software."""
 ERROR_REASON_BAD_MODEL_OUTPUT: ErrorReason.ValueType  # 22
@@ -144,4 +158,10 @@ ERROR_REASON_OUT_OF_TIME: ErrorReason.ValueType  # 27
 """A limit of time or waiting cut a stage short, in degraded answers only."""
 ERROR_REASON_NOT_YET_INDEXED: ErrorReason.ValueType  # 28
 """Writes asked for by `min_position` are not published yet, in degraded answers only."""
+ERROR_REASON_NO_SUCH_LEG: ErrorReason.ValueType  # 29
+"""FAILED_PRECONDITION: the collection does not have the leg that was asked for."""
+ERROR_REASON_MODEL_IN_USE: ErrorReason.ValueType  # 30
+"""FAILED_PRECONDITION: a collection needs the version of a model that was to be unloaded."""
+ERROR_REASON_MODEL_NOT_LOADED: ErrorReason.ValueType  # 31
+"""FAILED_PRECONDITION: Triton could not load a model; what it served before, it still serves."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

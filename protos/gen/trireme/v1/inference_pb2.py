@@ -23,29 +23,54 @@ _sym_db = _symbol_database.Default()
 
 
 from trireme.v1 import collection_pb2 as trireme_dot_v1_dot_collection__pb2
+from trireme.v1 import document_pb2 as trireme_dot_v1_dot_document__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atrireme/v1/inference.proto\x12\ntrireme.v1\x1a\x1btrireme/v1/collection.proto\"m\n\x0c\x45mbedRequest\x12\r\n\x05texts\x18\x01 \x03(\t\x12#\n\x04kind\x18\x02 \x01(\x0e\x32\x15.trireme.v1.EmbedKind\x12)\n\x07\x65ncoder\x18\x03 \x01(\x0b\x32\x18.trireme.v1.ModelVersion\"e\n\rEmbedResponse\x12)\n\nembeddings\x18\x01 \x03(\x0b\x32\x15.trireme.v1.Embedding\x12)\n\x07\x65ncoder\x18\x02 \x01(\x0b\x32\x18.trireme.v1.ModelVersion\"C\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\x12\x13\n\x0btoken_count\x18\x02 \x01(\x05\x12\x11\n\ttruncated\x18\x03 \x01(\x08\"?\n\rRerankRequest\x12\r\n\x05query\x18\x01 \x01(\t\x12\x10\n\x08passages\x18\x02 \x03(\t\x12\r\n\x05top_k\x18\x03 \x01(\x05\"i\n\x0eRerankResponse\x12+\n\x08passages\x18\x01 \x03(\x0b\x32\x19.trireme.v1.RankedPassage\x12*\n\x08reranker\x18\x02 \x01(\x0b\x32\x18.trireme.v1.ModelVersion\"-\n\rRankedPassage\x12\r\n\x05index\x18\x01 \x01(\x05\x12\r\n\x05score\x18\x02 \x01(\x02*V\n\tEmbedKind\x12\x1a\n\x16\x45MBED_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10\x45MBED_KIND_QUERY\x10\x01\x12\x17\n\x13\x45MBED_KIND_DOCUMENT\x10\x02\x32\x91\x01\n\x10InferenceService\x12<\n\x05\x45mbed\x12\x18.trireme.v1.EmbedRequest\x1a\x19.trireme.v1.EmbedResponse\x12?\n\x06Rerank\x12\x19.trireme.v1.RerankRequest\x1a\x1a.trireme.v1.RerankResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1atrireme/v1/inference.proto\x12\ntrireme.v1\x1a\x1btrireme/v1/collection.proto\x1a\x19trireme/v1/document.proto\"\xab\x01\n\x0c\x45mbedRequest\x12\r\n\x05texts\x18\x01 \x03(\t\x12#\n\x04kind\x18\x02 \x01(\x0e\x32\x15.trireme.v1.EmbedKind\x12)\n\x07\x65ncoder\x18\x03 \x01(\x0b\x32\x18.trireme.v1.ModelVersion\x12\x12\n\ndimensions\x18\x04 \x01(\x05\x12(\n\x06\x66ormat\x18\x05 \x01(\x0e\x32\x18.trireme.v1.VectorFormat\"\xcb\x01\n\rEmbedResponse\x12)\n\nembeddings\x18\x01 \x03(\x0b\x32\x15.trireme.v1.Embedding\x12)\n\x07\x65ncoder\x18\x02 \x01(\x0b\x32\x18.trireme.v1.ModelVersion\x12\x12\n\ndimensions\x18\x03 \x01(\x05\x12(\n\x06\x66ormat\x18\x04 \x01(\x0e\x32\x18.trireme.v1.VectorFormat\x12\x12\n\nnormalized\x18\x05 \x01(\x08\x12\x12\n\nsimilarity\x18\x06 \x01(\t\"`\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\x12\x13\n\x0btoken_count\x18\x02 \x01(\x05\x12\x11\n\ttruncated\x18\x03 \x01(\x08\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\r\n\x05scale\x18\x05 \x01(\x02\"\x9b\x01\n\x12\x45mbedSparseRequest\x12\r\n\x05texts\x18\x01 \x03(\t\x12#\n\x04kind\x18\x02 \x01(\x0e\x32\x15.trireme.v1.EmbedKind\x12)\n\x07\x65ncoder\x18\x03 \x01(\x0b\x32\x18.trireme.v1.ModelVersion\x12\x11\n\ttop_terms\x18\x04 \x01(\x05\x12\x13\n\x0bwith_tokens\x18\x05 \x01(\x08\"\x8a\x01\n\x13\x45mbedSparseResponse\x12/\n\nembeddings\x18\x01 \x03(\x0b\x32\x1b.trireme.v1.SparseEmbedding\x12)\n\x07\x65ncoder\x18\x02 \x01(\x0b\x32\x18.trireme.v1.ModelVersion\x12\x17\n\x0fvocabulary_size\x18\x03 \x01(\x05\"l\n\x0fSparseEmbedding\x12\x10\n\x08term_ids\x18\x01 \x03(\x05\x12\x0f\n\x07weights\x18\x02 \x03(\x02\x12\x0e\n\x06tokens\x18\x03 \x03(\t\x12\x13\n\x0btoken_count\x18\x04 \x01(\x05\x12\x11\n\ttruncated\x18\x05 \x01(\x08\"\xa5\x01\n\rRerankRequest\x12\r\n\x05query\x18\x01 \x01(\t\x12\x10\n\x08passages\x18\x02 \x03(\t\x12\r\n\x05top_k\x18\x03 \x01(\x05\x12*\n\x08reranker\x18\x04 \x01(\x0b\x32\x18.trireme.v1.ModelVersion\x12)\n\nscore_kind\x18\x05 \x01(\x0e\x32\x15.trireme.v1.ScoreKind\x12\r\n\x05label\x18\x06 \x01(\t\"\xd7\x01\n\x0eRerankResponse\x12+\n\x08passages\x18\x01 \x03(\x0b\x32\x19.trireme.v1.RankedPassage\x12*\n\x08reranker\x18\x02 \x01(\x0b\x32\x18.trireme.v1.ModelVersion\x12)\n\nscore_kind\x18\x03 \x01(\x0e\x32\x15.trireme.v1.ScoreKind\x12\r\n\x05label\x18\x04 \x01(\t\x12\x19\n\x11query_token_count\x18\x05 \x01(\x05\x12\x17\n\x0fquery_truncated\x18\x06 \x01(\x08\"}\n\rRankedPassage\x12\r\n\x05index\x18\x01 \x01(\x05\x12\r\n\x05score\x18\x02 \x01(\x02\x12&\n\x06labels\x18\x03 \x03(\x0b\x32\x16.trireme.v1.LabelScore\x12\x13\n\x0btoken_count\x18\x04 \x01(\x05\x12\x11\n\ttruncated\x18\x05 \x01(\x08\"*\n\nLabelScore\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\"Q\n\x12StreamEmbedRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12)\n\x07request\x18\x02 \x01(\x0b\x32\x18.trireme.v1.EmbedRequest\"\x8a\x01\n\x13StreamEmbedResponse\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x03\x12\x10\n\x08\x62\x61tch_id\x18\x02 \x01(\t\x12+\n\x08response\x18\x03 \x01(\x0b\x32\x19.trireme.v1.EmbedResponse\x12%\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x16.trireme.v1.BatchError\"]\n\x18StreamEmbedSparseRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12/\n\x07request\x18\x02 \x01(\x0b\x32\x1e.trireme.v1.EmbedSparseRequest\"\x96\x01\n\x19StreamEmbedSparseResponse\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x03\x12\x10\n\x08\x62\x61tch_id\x18\x02 \x01(\t\x12\x31\n\x08response\x18\x03 \x01(\x0b\x32\x1f.trireme.v1.EmbedSparseResponse\x12%\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x16.trireme.v1.BatchError\"S\n\x13StreamRerankRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\t\x12*\n\x07request\x18\x02 \x01(\x0b\x32\x19.trireme.v1.RerankRequest\"\x8c\x01\n\x14StreamRerankResponse\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x03\x12\x10\n\x08\x62\x61tch_id\x18\x02 \x01(\t\x12,\n\x08response\x18\x03 \x01(\x0b\x32\x1a.trireme.v1.RerankResponse\x12%\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x16.trireme.v1.BatchError*V\n\tEmbedKind\x12\x1a\n\x16\x45MBED_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10\x45MBED_KIND_QUERY\x10\x01\x12\x17\n\x13\x45MBED_KIND_DOCUMENT\x10\x02*\x95\x01\n\x0cVectorFormat\x12\x1d\n\x19VECTOR_FORMAT_UNSPECIFIED\x10\x00\x12\x19\n\x15VECTOR_FORMAT_FLOAT32\x10\x01\x12\x19\n\x15VECTOR_FORMAT_FLOAT16\x10\x02\x12\x16\n\x12VECTOR_FORMAT_INT8\x10\x03\x12\x18\n\x14VECTOR_FORMAT_BINARY\x10\x04*\x89\x01\n\tScoreKind\x12\x1a\n\x16SCORE_KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0eSCORE_KIND_RAW\x10\x01\x12\x16\n\x12SCORE_KIND_SIGMOID\x10\x02\x12\x16\n\x12SCORE_KIND_SOFTMAX\x10\x03\x12\x1c\n\x18SCORE_KIND_MODEL_DEFAULT\x10\x04\x32\xf2\x03\n\x10InferenceService\x12<\n\x05\x45mbed\x12\x18.trireme.v1.EmbedRequest\x1a\x19.trireme.v1.EmbedResponse\x12N\n\x0b\x45mbedSparse\x12\x1e.trireme.v1.EmbedSparseRequest\x1a\x1f.trireme.v1.EmbedSparseResponse\x12?\n\x06Rerank\x12\x19.trireme.v1.RerankRequest\x1a\x1a.trireme.v1.RerankResponse\x12R\n\x0bStreamEmbed\x12\x1e.trireme.v1.StreamEmbedRequest\x1a\x1f.trireme.v1.StreamEmbedResponse(\x01\x30\x01\x12\x64\n\x11StreamEmbedSparse\x12$.trireme.v1.StreamEmbedSparseRequest\x1a%.trireme.v1.StreamEmbedSparseResponse(\x01\x30\x01\x12U\n\x0cStreamRerank\x12\x1f.trireme.v1.StreamRerankRequest\x1a .trireme.v1.StreamRerankResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trireme.v1.inference_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EMBEDKIND']._serialized_start=573
-  _globals['_EMBEDKIND']._serialized_end=659
-  _globals['_EMBEDREQUEST']._serialized_start=71
-  _globals['_EMBEDREQUEST']._serialized_end=180
-  _globals['_EMBEDRESPONSE']._serialized_start=182
-  _globals['_EMBEDRESPONSE']._serialized_end=283
-  _globals['_EMBEDDING']._serialized_start=285
-  _globals['_EMBEDDING']._serialized_end=352
-  _globals['_RERANKREQUEST']._serialized_start=354
-  _globals['_RERANKREQUEST']._serialized_end=417
-  _globals['_RERANKRESPONSE']._serialized_start=419
-  _globals['_RERANKRESPONSE']._serialized_end=524
-  _globals['_RANKEDPASSAGE']._serialized_start=526
-  _globals['_RANKEDPASSAGE']._serialized_end=571
-  _globals['_INFERENCESERVICE']._serialized_start=662
-  _globals['_INFERENCESERVICE']._serialized_end=807
+  _globals['_EMBEDKIND']._serialized_start=2242
+  _globals['_EMBEDKIND']._serialized_end=2328
+  _globals['_VECTORFORMAT']._serialized_start=2331
+  _globals['_VECTORFORMAT']._serialized_end=2480
+  _globals['_SCOREKIND']._serialized_start=2483
+  _globals['_SCOREKIND']._serialized_end=2620
+  _globals['_EMBEDREQUEST']._serialized_start=99
+  _globals['_EMBEDREQUEST']._serialized_end=270
+  _globals['_EMBEDRESPONSE']._serialized_start=273
+  _globals['_EMBEDRESPONSE']._serialized_end=476
+  _globals['_EMBEDDING']._serialized_start=478
+  _globals['_EMBEDDING']._serialized_end=574
+  _globals['_EMBEDSPARSEREQUEST']._serialized_start=577
+  _globals['_EMBEDSPARSEREQUEST']._serialized_end=732
+  _globals['_EMBEDSPARSERESPONSE']._serialized_start=735
+  _globals['_EMBEDSPARSERESPONSE']._serialized_end=873
+  _globals['_SPARSEEMBEDDING']._serialized_start=875
+  _globals['_SPARSEEMBEDDING']._serialized_end=983
+  _globals['_RERANKREQUEST']._serialized_start=986
+  _globals['_RERANKREQUEST']._serialized_end=1151
+  _globals['_RERANKRESPONSE']._serialized_start=1154
+  _globals['_RERANKRESPONSE']._serialized_end=1369
+  _globals['_RANKEDPASSAGE']._serialized_start=1371
+  _globals['_RANKEDPASSAGE']._serialized_end=1496
+  _globals['_LABELSCORE']._serialized_start=1498
+  _globals['_LABELSCORE']._serialized_end=1540
+  _globals['_STREAMEMBEDREQUEST']._serialized_start=1542
+  _globals['_STREAMEMBEDREQUEST']._serialized_end=1623
+  _globals['_STREAMEMBEDRESPONSE']._serialized_start=1626
+  _globals['_STREAMEMBEDRESPONSE']._serialized_end=1764
+  _globals['_STREAMEMBEDSPARSEREQUEST']._serialized_start=1766
+  _globals['_STREAMEMBEDSPARSEREQUEST']._serialized_end=1859
+  _globals['_STREAMEMBEDSPARSERESPONSE']._serialized_start=1862
+  _globals['_STREAMEMBEDSPARSERESPONSE']._serialized_end=2012
+  _globals['_STREAMRERANKREQUEST']._serialized_start=2014
+  _globals['_STREAMRERANKREQUEST']._serialized_end=2097
+  _globals['_STREAMRERANKRESPONSE']._serialized_start=2100
+  _globals['_STREAMRERANKRESPONSE']._serialized_end=2240
+  _globals['_INFERENCESERVICE']._serialized_start=2623
+  _globals['_INFERENCESERVICE']._serialized_end=3121
 # @@protoc_insertion_point(module_scope)

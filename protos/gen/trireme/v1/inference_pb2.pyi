@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from trireme.v1 import collection_pb2 as _collection_pb2
+from trireme.v1 import document_pb2 as _document_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -44,6 +45,94 @@ EMBED_KIND_DOCUMENT: EmbedKind.ValueType  # 2
 """A document or passage."""
 Global___EmbedKind: _TypeAlias = EmbedKind  # noqa: Y015
 
+class _VectorFormat:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _VectorFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VectorFormat.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VECTOR_FORMAT_UNSPECIFIED: _VectorFormat.ValueType  # 0
+    """The same as VECTOR_FORMAT_FLOAT32."""
+    VECTOR_FORMAT_FLOAT32: _VectorFormat.ValueType  # 1
+    """IEEE 754 single precision in `Embedding.values`."""
+    VECTOR_FORMAT_FLOAT16: _VectorFormat.ValueType  # 2
+    """IEEE 754 half precision, little-endian: 2 bytes per component, rounded to the nearest.
+    INVALID_ARGUMENT if a component is beyond 65,504.
+    """
+    VECTOR_FORMAT_INT8: _VectorFormat.ValueType  # 3
+    """Signed bytes from -127 to 127 and one scale per vector: component = byte * `Embedding.scale`.
+    The scale is the largest absolute component / 127. Cosine similarity does not need it.
+    """
+    VECTOR_FORMAT_BINARY: _VectorFormat.ValueType  # 4
+    """One bit per component, 1 if it is above 0; the first component is the highest bit of the first
+    byte, unused low bits of the last byte are 0. As numpy.packbits, and as precision `ubinary` of
+    sentence_transformers.quantize_embeddings.
+    """
+
+class VectorFormat(_VectorFormat, metaclass=_VectorFormatEnumTypeWrapper):
+    """VectorFormat is the form in which a vector is returned. All but the first are in
+    `Embedding.data`, with nothing before, between or after the components.
+    """
+
+VECTOR_FORMAT_UNSPECIFIED: VectorFormat.ValueType  # 0
+"""The same as VECTOR_FORMAT_FLOAT32."""
+VECTOR_FORMAT_FLOAT32: VectorFormat.ValueType  # 1
+"""IEEE 754 single precision in `Embedding.values`."""
+VECTOR_FORMAT_FLOAT16: VectorFormat.ValueType  # 2
+"""IEEE 754 half precision, little-endian: 2 bytes per component, rounded to the nearest.
+INVALID_ARGUMENT if a component is beyond 65,504.
+"""
+VECTOR_FORMAT_INT8: VectorFormat.ValueType  # 3
+"""Signed bytes from -127 to 127 and one scale per vector: component = byte * `Embedding.scale`.
+The scale is the largest absolute component / 127. Cosine similarity does not need it.
+"""
+VECTOR_FORMAT_BINARY: VectorFormat.ValueType  # 4
+"""One bit per component, 1 if it is above 0; the first component is the highest bit of the first
+byte, unused low bits of the last byte are 0. As numpy.packbits, and as precision `ubinary` of
+sentence_transformers.quantize_embeddings.
+"""
+Global___VectorFormat: _TypeAlias = VectorFormat  # noqa: Y015
+
+class _ScoreKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ScoreKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ScoreKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SCORE_KIND_UNSPECIFIED: _ScoreKind.ValueType  # 0
+    """The same as SCORE_KIND_RAW."""
+    SCORE_KIND_RAW: _ScoreKind.ValueType  # 1
+    """The logit itself, unbounded."""
+    SCORE_KIND_SIGMOID: _ScoreKind.ValueType  # 2
+    """1 / (1 + exp(-logit)), from 0 to 1."""
+    SCORE_KIND_SOFTMAX: _ScoreKind.ValueType  # 3
+    """exp(logit) divided by the sum over all labels, from 0 to 1. INVALID_ARGUMENT for a model of one
+    label, whose softmax is always 1.
+    """
+    SCORE_KIND_MODEL_DEFAULT: _ScoreKind.ValueType  # 4
+    """What the model's own library returns: one of the kinds above, named in
+    `RerankResponse.score_kind`.
+    """
+
+class ScoreKind(_ScoreKind, metaclass=_ScoreKindEnumTypeWrapper):
+    """ScoreKind says what is made of a cross-encoder's logits."""
+
+SCORE_KIND_UNSPECIFIED: ScoreKind.ValueType  # 0
+"""The same as SCORE_KIND_RAW."""
+SCORE_KIND_RAW: ScoreKind.ValueType  # 1
+"""The logit itself, unbounded."""
+SCORE_KIND_SIGMOID: ScoreKind.ValueType  # 2
+"""1 / (1 + exp(-logit)), from 0 to 1."""
+SCORE_KIND_SOFTMAX: ScoreKind.ValueType  # 3
+"""exp(logit) divided by the sum over all labels, from 0 to 1. INVALID_ARGUMENT for a model of one
+label, whose softmax is always 1.
+"""
+SCORE_KIND_MODEL_DEFAULT: ScoreKind.ValueType  # 4
+"""What the model's own library returns: one of the kinds above, named in
+`RerankResponse.score_kind`.
+"""
+Global___ScoreKind: _TypeAlias = ScoreKind  # noqa: Y015
+
 @_typing.final
 class EmbedRequest(_message.Message):
     """EmbedRequest holds texts to embed."""
@@ -53,17 +142,26 @@ class EmbedRequest(_message.Message):
     TEXTS_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     ENCODER_FIELD_NUMBER: _builtins.int
+    DIMENSIONS_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
     kind: Global___EmbedKind.ValueType
     """Kind of the texts."""
+    dimensions: _builtins.int
+    """Components wanted, 1 to the encoder's dimension; 0 means all. The first ones are kept, and get
+    length 1 again if the encoder's vectors have it or are compared by cosine. Meant for encoders
+    trained for it (Matryoshka); others lose more.
+    """
+    format: Global___VectorFormat.ValueType
+    """Form of the vectors."""
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """1 to 256 texts, none empty, 1,048,576 bytes together. Texts longer than the encoder's limit
-        are cut there.
+        """1 to 256 texts, none empty or of white space only, 1,048,576 bytes together. Texts longer than
+        the encoder's limit are cut there.
         """
 
     @_builtins.property
     def encoder(self) -> _collection_pb2.ModelVersion:
-        """Encoder to use. Default: the gateway's default encoder in its newest version."""
+        """Encoder to use, a bi-encoder. Default: the gateway's default encoder in its newest version."""
 
     def __init__(
         self,
@@ -71,10 +169,12 @@ class EmbedRequest(_message.Message):
         texts: _abc.Iterable[_builtins.str] | None = ...,
         kind: Global___EmbedKind.ValueType = ...,
         encoder: _collection_pb2.ModelVersion | None = ...,
+        dimensions: _builtins.int = ...,
+        format: Global___VectorFormat.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["encoder", b"encoder"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoder", b"encoder", "kind", b"kind", "texts", b"texts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dimensions", b"dimensions", "encoder", b"encoder", "format", b"format", "kind", b"kind", "texts", b"texts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -88,6 +188,18 @@ class EmbedResponse(_message.Message):
 
     EMBEDDINGS_FIELD_NUMBER: _builtins.int
     ENCODER_FIELD_NUMBER: _builtins.int
+    DIMENSIONS_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    NORMALIZED_FIELD_NUMBER: _builtins.int
+    SIMILARITY_FIELD_NUMBER: _builtins.int
+    dimensions: _builtins.int
+    """Components of every vector."""
+    format: Global___VectorFormat.ValueType
+    """Form of the vectors, never VECTOR_FORMAT_UNSPECIFIED."""
+    normalized: _builtins.bool
+    """True if the vectors had length 1 (Euclidean) before they were put into their form."""
+    similarity: _builtins.str
+    """How the encoder's vectors are compared: `cosine`, `dot`, `euclidean` or `manhattan`."""
     @_builtins.property
     def embeddings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Embedding]:
         """In the order of the texts."""
@@ -101,10 +213,14 @@ class EmbedResponse(_message.Message):
         *,
         embeddings: _abc.Iterable[Global___Embedding] | None = ...,
         encoder: _collection_pb2.ModelVersion | None = ...,
+        dimensions: _builtins.int = ...,
+        format: Global___VectorFormat.ValueType = ...,
+        normalized: _builtins.bool = ...,
+        similarity: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["encoder", b"encoder"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["embeddings", b"embeddings", "encoder", b"encoder"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dimensions", b"dimensions", "embeddings", b"embeddings", "encoder", b"encoder", "format", b"format", "normalized", b"normalized", "similarity", b"similarity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -119,13 +235,19 @@ class Embedding(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     TOKEN_COUNT_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    SCALE_FIELD_NUMBER: _builtins.int
     token_count: _builtins.int
-    """Tokens of the text that were read, special tokens included."""
+    """Tokens of the text that were read, prompt and special tokens included."""
     truncated: _builtins.bool
     """True if the text was longer than the encoder's limit."""
+    data: _builtins.bytes
+    """The components in another format than VECTOR_FORMAT_FLOAT32."""
+    scale: _builtins.float
+    """What bytes of VECTOR_FORMAT_INT8 are multiplied with, 0 or more; 0 for other formats."""
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """float32 components; of length 1 (Euclidean) for encoders with cosine similarity."""
+        """The float32 components; empty for other formats than VECTOR_FORMAT_FLOAT32."""
 
     def __init__(
         self,
@@ -133,14 +255,146 @@ class Embedding(_message.Message):
         values: _abc.Iterable[_builtins.float] | None = ...,
         token_count: _builtins.int = ...,
         truncated: _builtins.bool = ...,
+        data: _builtins.bytes = ...,
+        scale: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["token_count", b"token_count", "truncated", b"truncated", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "scale", b"scale", "token_count", b"token_count", "truncated", b"truncated", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Embedding: _TypeAlias = Embedding  # noqa: Y015
+
+@_typing.final
+class EmbedSparseRequest(_message.Message):
+    """EmbedSparseRequest holds texts to embed as weighted terms."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXTS_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    ENCODER_FIELD_NUMBER: _builtins.int
+    TOP_TERMS_FIELD_NUMBER: _builtins.int
+    WITH_TOKENS_FIELD_NUMBER: _builtins.int
+    kind: Global___EmbedKind.ValueType
+    """Kind of the texts."""
+    top_terms: _builtins.int
+    """Terms wanted per text, the heaviest ones: 1 to the encoder's own limit (256 unless it was
+    exported with another); 0 means that limit.
+    """
+    with_tokens: _builtins.bool
+    """Whether `SparseEmbedding.tokens` is filled."""
+    @_builtins.property
+    def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in EmbedRequest."""
+
+    @_builtins.property
+    def encoder(self) -> _collection_pb2.ModelVersion:
+        """Encoder to use, a sparse encoder. Default: the gateway's default sparse encoder in its newest
+        version.
+        """
+
+    def __init__(
+        self,
+        *,
+        texts: _abc.Iterable[_builtins.str] | None = ...,
+        kind: Global___EmbedKind.ValueType = ...,
+        encoder: _collection_pb2.ModelVersion | None = ...,
+        top_terms: _builtins.int = ...,
+        with_tokens: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["encoder", b"encoder"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoder", b"encoder", "kind", b"kind", "texts", b"texts", "top_terms", b"top_terms", "with_tokens", b"with_tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmbedSparseRequest: _TypeAlias = EmbedSparseRequest  # noqa: Y015
+
+@_typing.final
+class EmbedSparseResponse(_message.Message):
+    """EmbedSparseResponse holds one embedding per text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMBEDDINGS_FIELD_NUMBER: _builtins.int
+    ENCODER_FIELD_NUMBER: _builtins.int
+    VOCABULARY_SIZE_FIELD_NUMBER: _builtins.int
+    vocabulary_size: _builtins.int
+    """Size of the encoder's vocabulary: term ids are below it."""
+    @_builtins.property
+    def embeddings(self) -> _containers.RepeatedCompositeFieldContainer[Global___SparseEmbedding]:
+        """In the order of the texts."""
+
+    @_builtins.property
+    def encoder(self) -> _collection_pb2.ModelVersion:
+        """The encoder that was used."""
+
+    def __init__(
+        self,
+        *,
+        embeddings: _abc.Iterable[Global___SparseEmbedding] | None = ...,
+        encoder: _collection_pb2.ModelVersion | None = ...,
+        vocabulary_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["encoder", b"encoder"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embeddings", b"embeddings", "encoder", b"encoder", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmbedSparseResponse: _TypeAlias = EmbedSparseResponse  # noqa: Y015
+
+@_typing.final
+class SparseEmbedding(_message.Message):
+    """SparseEmbedding is one text as weighted terms; every term that is not listed weighs 0. The
+    similarity of two is the dot product.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TERM_IDS_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    TOKEN_COUNT_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    token_count: _builtins.int
+    """Tokens of the text that were read, prompt and special tokens included."""
+    truncated: _builtins.bool
+    """True if the text was longer than the encoder's limit."""
+    @_builtins.property
+    def term_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Distinct token ids of the encoder's vocabulary, by descending weight, then ascending id. May be
+        empty: the encoder found nothing in the text worth a weight.
+        """
+
+    @_builtins.property
+    def weights(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Weight of each term, above 0, in the same order."""
+
+    @_builtins.property
+    def tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Each term as the vocabulary spells it (`ship`, `##ped`), in the same order; only if
+        `with_tokens` was set.
+        """
+
+    def __init__(
+        self,
+        *,
+        term_ids: _abc.Iterable[_builtins.int] | None = ...,
+        weights: _abc.Iterable[_builtins.float] | None = ...,
+        tokens: _abc.Iterable[_builtins.str] | None = ...,
+        token_count: _builtins.int = ...,
+        truncated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["term_ids", b"term_ids", "token_count", b"token_count", "tokens", b"tokens", "truncated", b"truncated", "weights", b"weights"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SparseEmbedding: _TypeAlias = SparseEmbedding  # noqa: Y015
 
 @_typing.final
 class RerankRequest(_message.Message):
@@ -151,13 +405,28 @@ class RerankRequest(_message.Message):
     QUERY_FIELD_NUMBER: _builtins.int
     PASSAGES_FIELD_NUMBER: _builtins.int
     TOP_K_FIELD_NUMBER: _builtins.int
+    RERANKER_FIELD_NUMBER: _builtins.int
+    SCORE_KIND_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
     query: _builtins.str
-    """The query: 1 to 4,096 bytes."""
+    """The query: 1 to 4,096 bytes. Cut to half of the cross-encoder's limit if it has more tokens."""
     top_k: _builtins.int
-    """Best passages wanted; 0 means all."""
+    """Best passages wanted, 1 to 256; 0 means all."""
+    score_kind: Global___ScoreKind.ValueType
+    """What scores are."""
+    label: _builtins.str
+    """Label that ranks, for a cross-encoder of several labels, such as `entailment`. Default: the one
+    that the model was exported with. Must be empty for a cross-encoder of one label.
+    """
     @_builtins.property
     def passages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """1 to 256 passages, none empty, 1,048,576 bytes together."""
+        """1 to 256 passages, none empty or of white space only, 1,048,576 bytes together. Passages longer
+        than what the query leaves of the cross-encoder's limit are cut there.
+        """
+
+    @_builtins.property
+    def reranker(self) -> _collection_pb2.ModelVersion:
+        """Cross-encoder to use. Default: the gateway's reranker in its newest version."""
 
     def __init__(
         self,
@@ -165,10 +434,13 @@ class RerankRequest(_message.Message):
         query: _builtins.str = ...,
         passages: _abc.Iterable[_builtins.str] | None = ...,
         top_k: _builtins.int = ...,
+        reranker: _collection_pb2.ModelVersion | None = ...,
+        score_kind: Global___ScoreKind.ValueType = ...,
+        label: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reranker", b"reranker"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["passages", b"passages", "query", b"query", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "passages", b"passages", "query", b"query", "reranker", b"reranker", "score_kind", b"score_kind", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -182,9 +454,21 @@ class RerankResponse(_message.Message):
 
     PASSAGES_FIELD_NUMBER: _builtins.int
     RERANKER_FIELD_NUMBER: _builtins.int
+    SCORE_KIND_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    QUERY_TOKEN_COUNT_FIELD_NUMBER: _builtins.int
+    QUERY_TRUNCATED_FIELD_NUMBER: _builtins.int
+    score_kind: Global___ScoreKind.ValueType
+    """What the scores are, never SCORE_KIND_UNSPECIFIED or SCORE_KIND_MODEL_DEFAULT."""
+    label: _builtins.str
+    """Label that ranked; empty for a cross-encoder of one label."""
+    query_token_count: _builtins.int
+    """Tokens of the query that were read with every passage, special tokens not included."""
+    query_truncated: _builtins.bool
+    """True if the query was longer than half of the cross-encoder's limit."""
     @_builtins.property
     def passages(self) -> _containers.RepeatedCompositeFieldContainer[Global___RankedPassage]:
-        """By descending score."""
+        """By descending score; equal ones in the order of the request."""
 
     @_builtins.property
     def reranker(self) -> _collection_pb2.ModelVersion:
@@ -195,10 +479,14 @@ class RerankResponse(_message.Message):
         *,
         passages: _abc.Iterable[Global___RankedPassage] | None = ...,
         reranker: _collection_pb2.ModelVersion | None = ...,
+        score_kind: Global___ScoreKind.ValueType = ...,
+        label: _builtins.str = ...,
+        query_token_count: _builtins.int = ...,
+        query_truncated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["reranker", b"reranker"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["passages", b"passages", "reranker", b"reranker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "passages", b"passages", "query_token_count", b"query_token_count", "query_truncated", b"query_truncated", "reranker", b"reranker", "score_kind", b"score_kind"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -212,20 +500,258 @@ class RankedPassage(_message.Message):
 
     INDEX_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    TOKEN_COUNT_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Its place in the request, from 0."""
     score: _builtins.float
-    """The cross-encoder's logit; higher is more relevant, unbounded."""
+    """Its score of the kind in `RerankResponse.score_kind`; higher is more relevant."""
+    token_count: _builtins.int
+    """Tokens of the passage that were read, special tokens not included."""
+    truncated: _builtins.bool
+    """True if the passage was longer than what the query left of the cross-encoder's limit."""
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelScore]:
+        """The score of every label in the model's order, for a cross-encoder of several labels."""
+
     def __init__(
         self,
         *,
         index: _builtins.int = ...,
         score: _builtins.float = ...,
+        labels: _abc.Iterable[Global___LabelScore] | None = ...,
+        token_count: _builtins.int = ...,
+        truncated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "labels", b"labels", "score", b"score", "token_count", b"token_count", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RankedPassage: _TypeAlias = RankedPassage  # noqa: Y015
+
+@_typing.final
+class LabelScore(_message.Message):
+    """LabelScore is the score of one label."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LABEL_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    label: _builtins.str
+    """Name of the label, such as `entailment`; its number if the model names none."""
+    score: _builtins.float
+    """Of the kind in `RerankResponse.score_kind`."""
+    def __init__(
+        self,
+        *,
+        label: _builtins.str = ...,
+        score: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelScore: _TypeAlias = LabelScore  # noqa: Y015
+
+@_typing.final
+class StreamEmbedRequest(_message.Message):
+    """StreamEmbedRequest is one batch of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    batch_id: _builtins.str
+    """Optional, up to 128 bytes. Chosen by the caller and returned with the answer."""
+    @_builtins.property
+    def request(self) -> Global___EmbedRequest:
+        """The texts; the limits hold for each batch."""
+
+    def __init__(
+        self,
+        *,
+        batch_id: _builtins.str = ...,
+        request: Global___EmbedRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamEmbedRequest: _TypeAlias = StreamEmbedRequest  # noqa: Y015
+
+@_typing.final
+class StreamEmbedResponse(_message.Message):
+    """StreamEmbedResponse answers one batch. Exactly one of `response` and `error` is set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_FIELD_NUMBER: _builtins.int
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    batch: _builtins.int
+    """Number of the batch in this stream, from 0."""
+    batch_id: _builtins.str
+    """As in the request; empty if the request was not readable."""
+    @_builtins.property
+    def response(self) -> Global___EmbedResponse:
+        """The embeddings."""
+
+    @_builtins.property
+    def error(self) -> _document_pb2.BatchError:
+        """Why there are none. Fields are named as within `request`."""
+
+    def __init__(
+        self,
+        *,
+        batch: _builtins.int = ...,
+        batch_id: _builtins.str = ...,
+        response: Global___EmbedResponse | None = ...,
+        error: _document_pb2.BatchError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "response", b"response"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "batch_id", b"batch_id", "error", b"error", "response", b"response"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamEmbedResponse: _TypeAlias = StreamEmbedResponse  # noqa: Y015
+
+@_typing.final
+class StreamEmbedSparseRequest(_message.Message):
+    """StreamEmbedSparseRequest is one batch of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    batch_id: _builtins.str
+    """Optional, up to 128 bytes. Chosen by the caller and returned with the answer."""
+    @_builtins.property
+    def request(self) -> Global___EmbedSparseRequest:
+        """The texts; the limits hold for each batch."""
+
+    def __init__(
+        self,
+        *,
+        batch_id: _builtins.str = ...,
+        request: Global___EmbedSparseRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamEmbedSparseRequest: _TypeAlias = StreamEmbedSparseRequest  # noqa: Y015
+
+@_typing.final
+class StreamEmbedSparseResponse(_message.Message):
+    """StreamEmbedSparseResponse answers one batch. Exactly one of `response` and `error` is set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_FIELD_NUMBER: _builtins.int
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    batch: _builtins.int
+    """Number of the batch in this stream, from 0."""
+    batch_id: _builtins.str
+    """As in the request; empty if the request was not readable."""
+    @_builtins.property
+    def response(self) -> Global___EmbedSparseResponse:
+        """The embeddings."""
+
+    @_builtins.property
+    def error(self) -> _document_pb2.BatchError:
+        """Why there are none. Fields are named as within `request`."""
+
+    def __init__(
+        self,
+        *,
+        batch: _builtins.int = ...,
+        batch_id: _builtins.str = ...,
+        response: Global___EmbedSparseResponse | None = ...,
+        error: _document_pb2.BatchError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "response", b"response"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "batch_id", b"batch_id", "error", b"error", "response", b"response"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamEmbedSparseResponse: _TypeAlias = StreamEmbedSparseResponse  # noqa: Y015
+
+@_typing.final
+class StreamRerankRequest(_message.Message):
+    """StreamRerankRequest is one query of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    batch_id: _builtins.str
+    """Optional, up to 128 bytes. Chosen by the caller and returned with the answer."""
+    @_builtins.property
+    def request(self) -> Global___RerankRequest:
+        """The query and its passages; the limits hold for each query."""
+
+    def __init__(
+        self,
+        *,
+        batch_id: _builtins.str = ...,
+        request: Global___RerankRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamRerankRequest: _TypeAlias = StreamRerankRequest  # noqa: Y015
+
+@_typing.final
+class StreamRerankResponse(_message.Message):
+    """StreamRerankResponse answers one query. Exactly one of `response` and `error` is set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_FIELD_NUMBER: _builtins.int
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    batch: _builtins.int
+    """Number of the query in this stream, from 0."""
+    batch_id: _builtins.str
+    """As in the request; empty if the request was not readable."""
+    @_builtins.property
+    def response(self) -> Global___RerankResponse:
+        """The scored passages."""
+
+    @_builtins.property
+    def error(self) -> _document_pb2.BatchError:
+        """Why there are none. Fields are named as within `request`."""
+
+    def __init__(
+        self,
+        *,
+        batch: _builtins.int = ...,
+        batch_id: _builtins.str = ...,
+        response: Global___RerankResponse | None = ...,
+        error: _document_pb2.BatchError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "response", b"response"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "batch_id", b"batch_id", "error", b"error", "response", b"response"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamRerankResponse: _TypeAlias = StreamRerankResponse  # noqa: Y015

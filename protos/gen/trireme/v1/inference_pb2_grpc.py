@@ -27,6 +27,18 @@ if _version_not_supported:
 
 class InferenceServiceStub(object):
     """InferenceService gives callers the models alone, without an index.
+
+    Every model that Triton serves can be named, in any of its versions. A text that a model cannot
+    read at all, because no token of it is left (control characters only, say), is refused as empty
+    (`FIELD_REQUIRED`), never answered with a meaningless number.
+
+    Unary calls that a person waits for (queries, reranking) overtake documents and streams in
+    Triton's queue.
+
+    NOT_FOUND (`MODEL_NOT_FOUND`) if Triton serves no such model or version, FAILED_PRECONDITION
+    (`MODEL_MISMATCH`) if it is of another kind than the call needs, INTERNAL (`BAD_MODEL_OUTPUT`) if
+    it returned something that is not finite, UNAVAILABLE (`TRITON_UNAVAILABLE`) while Triton does
+    not answer, RESOURCE_EXHAUSTED (`OVERLOADED`) while too much is in flight.
     """
 
     def __init__(self, channel):
@@ -40,26 +52,91 @@ class InferenceServiceStub(object):
                 request_serializer=trireme_dot_v1_dot_inference__pb2.EmbedRequest.SerializeToString,
                 response_deserializer=trireme_dot_v1_dot_inference__pb2.EmbedResponse.FromString,
                 _registered_method=True)
+        self.EmbedSparse = channel.unary_unary(
+                '/trireme.v1.InferenceService/EmbedSparse',
+                request_serializer=trireme_dot_v1_dot_inference__pb2.EmbedSparseRequest.SerializeToString,
+                response_deserializer=trireme_dot_v1_dot_inference__pb2.EmbedSparseResponse.FromString,
+                _registered_method=True)
         self.Rerank = channel.unary_unary(
                 '/trireme.v1.InferenceService/Rerank',
                 request_serializer=trireme_dot_v1_dot_inference__pb2.RerankRequest.SerializeToString,
                 response_deserializer=trireme_dot_v1_dot_inference__pb2.RerankResponse.FromString,
                 _registered_method=True)
+        self.StreamEmbed = channel.stream_stream(
+                '/trireme.v1.InferenceService/StreamEmbed',
+                request_serializer=trireme_dot_v1_dot_inference__pb2.StreamEmbedRequest.SerializeToString,
+                response_deserializer=trireme_dot_v1_dot_inference__pb2.StreamEmbedResponse.FromString,
+                _registered_method=True)
+        self.StreamEmbedSparse = channel.stream_stream(
+                '/trireme.v1.InferenceService/StreamEmbedSparse',
+                request_serializer=trireme_dot_v1_dot_inference__pb2.StreamEmbedSparseRequest.SerializeToString,
+                response_deserializer=trireme_dot_v1_dot_inference__pb2.StreamEmbedSparseResponse.FromString,
+                _registered_method=True)
+        self.StreamRerank = channel.stream_stream(
+                '/trireme.v1.InferenceService/StreamRerank',
+                request_serializer=trireme_dot_v1_dot_inference__pb2.StreamRerankRequest.SerializeToString,
+                response_deserializer=trireme_dot_v1_dot_inference__pb2.StreamRerankResponse.FromString,
+                _registered_method=True)
 
 
 class InferenceServiceServicer(object):
     """InferenceService gives callers the models alone, without an index.
+
+    Every model that Triton serves can be named, in any of its versions. A text that a model cannot
+    read at all, because no token of it is left (control characters only, say), is refused as empty
+    (`FIELD_REQUIRED`), never answered with a meaningless number.
+
+    Unary calls that a person waits for (queries, reranking) overtake documents and streams in
+    Triton's queue.
+
+    NOT_FOUND (`MODEL_NOT_FOUND`) if Triton serves no such model or version, FAILED_PRECONDITION
+    (`MODEL_MISMATCH`) if it is of another kind than the call needs, INTERNAL (`BAD_MODEL_OUTPUT`) if
+    it returned something that is not finite, UNAVAILABLE (`TRITON_UNAVAILABLE`) while Triton does
+    not answer, RESOURCE_EXHAUSTED (`OVERLOADED`) while too much is in flight.
     """
 
     def Embed(self, request, context):
-        """Embeds texts. UNAVAILABLE (`TRITON_UNAVAILABLE`) while Triton does not answer.
+        """Embeds texts with a bi-encoder: one dense vector each.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EmbedSparse(self, request, context):
+        """Embeds texts with a learned sparse encoder (SPLADE): weighted terms of its vocabulary each.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Rerank(self, request, context):
-        """Scores passages against a query with the cross-encoder.
+        """Scores passages against a query with a cross-encoder, best first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamEmbed(self, request_iterator, context):
+        """Embed for many batches. Every request message is one batch and is answered by exactly one
+        response message, in order. A batch that is refused or fails is answered with `error` and does
+        not end the stream. Two batches of a stream are worked on at once, no more are read meanwhile:
+        flow control is the back-pressure. A batch has 30 s (the gateway's longest deadline), or until
+        the stream's deadline if that is earlier, and waits for up to half of it while too much is in
+        flight. Cancelling the stream stops the work.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamEmbedSparse(self, request_iterator, context):
+        """EmbedSparse for many batches, as StreamEmbed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamRerank(self, request_iterator, context):
+        """Rerank for many queries, as StreamEmbed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -73,10 +150,30 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     request_deserializer=trireme_dot_v1_dot_inference__pb2.EmbedRequest.FromString,
                     response_serializer=trireme_dot_v1_dot_inference__pb2.EmbedResponse.SerializeToString,
             ),
+            'EmbedSparse': grpc.unary_unary_rpc_method_handler(
+                    servicer.EmbedSparse,
+                    request_deserializer=trireme_dot_v1_dot_inference__pb2.EmbedSparseRequest.FromString,
+                    response_serializer=trireme_dot_v1_dot_inference__pb2.EmbedSparseResponse.SerializeToString,
+            ),
             'Rerank': grpc.unary_unary_rpc_method_handler(
                     servicer.Rerank,
                     request_deserializer=trireme_dot_v1_dot_inference__pb2.RerankRequest.FromString,
                     response_serializer=trireme_dot_v1_dot_inference__pb2.RerankResponse.SerializeToString,
+            ),
+            'StreamEmbed': grpc.stream_stream_rpc_method_handler(
+                    servicer.StreamEmbed,
+                    request_deserializer=trireme_dot_v1_dot_inference__pb2.StreamEmbedRequest.FromString,
+                    response_serializer=trireme_dot_v1_dot_inference__pb2.StreamEmbedResponse.SerializeToString,
+            ),
+            'StreamEmbedSparse': grpc.stream_stream_rpc_method_handler(
+                    servicer.StreamEmbedSparse,
+                    request_deserializer=trireme_dot_v1_dot_inference__pb2.StreamEmbedSparseRequest.FromString,
+                    response_serializer=trireme_dot_v1_dot_inference__pb2.StreamEmbedSparseResponse.SerializeToString,
+            ),
+            'StreamRerank': grpc.stream_stream_rpc_method_handler(
+                    servicer.StreamRerank,
+                    request_deserializer=trireme_dot_v1_dot_inference__pb2.StreamRerankRequest.FromString,
+                    response_serializer=trireme_dot_v1_dot_inference__pb2.StreamRerankResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -88,6 +185,18 @@ def add_InferenceServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class InferenceService(object):
     """InferenceService gives callers the models alone, without an index.
+
+    Every model that Triton serves can be named, in any of its versions. A text that a model cannot
+    read at all, because no token of it is left (control characters only, say), is refused as empty
+    (`FIELD_REQUIRED`), never answered with a meaningless number.
+
+    Unary calls that a person waits for (queries, reranking) overtake documents and streams in
+    Triton's queue.
+
+    NOT_FOUND (`MODEL_NOT_FOUND`) if Triton serves no such model or version, FAILED_PRECONDITION
+    (`MODEL_MISMATCH`) if it is of another kind than the call needs, INTERNAL (`BAD_MODEL_OUTPUT`) if
+    it returned something that is not finite, UNAVAILABLE (`TRITON_UNAVAILABLE`) while Triton does
+    not answer, RESOURCE_EXHAUSTED (`OVERLOADED`) while too much is in flight.
     """
 
     @staticmethod
@@ -118,6 +227,33 @@ class InferenceService(object):
             _registered_method=True)
 
     @staticmethod
+    def EmbedSparse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trireme.v1.InferenceService/EmbedSparse',
+            trireme_dot_v1_dot_inference__pb2.EmbedSparseRequest.SerializeToString,
+            trireme_dot_v1_dot_inference__pb2.EmbedSparseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Rerank(request,
             target,
             options=(),
@@ -134,6 +270,87 @@ class InferenceService(object):
             '/trireme.v1.InferenceService/Rerank',
             trireme_dot_v1_dot_inference__pb2.RerankRequest.SerializeToString,
             trireme_dot_v1_dot_inference__pb2.RerankResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamEmbed(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/trireme.v1.InferenceService/StreamEmbed',
+            trireme_dot_v1_dot_inference__pb2.StreamEmbedRequest.SerializeToString,
+            trireme_dot_v1_dot_inference__pb2.StreamEmbedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamEmbedSparse(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/trireme.v1.InferenceService/StreamEmbedSparse',
+            trireme_dot_v1_dot_inference__pb2.StreamEmbedSparseRequest.SerializeToString,
+            trireme_dot_v1_dot_inference__pb2.StreamEmbedSparseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamRerank(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/trireme.v1.InferenceService/StreamRerank',
+            trireme_dot_v1_dot_inference__pb2.StreamRerankRequest.SerializeToString,
+            trireme_dot_v1_dot_inference__pb2.StreamRerankResponse.FromString,
             options,
             channel_credentials,
             insecure,

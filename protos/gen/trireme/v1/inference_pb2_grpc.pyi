@@ -27,29 +27,96 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class InferenceServiceStub:
-    """InferenceService gives callers the models alone, without an index."""
+    """InferenceService gives callers the models alone, without an index.
+
+    Every model that Triton serves can be named, in any of its versions. A text that a model cannot
+    read at all, because no token of it is left (control characters only, say), is refused as empty
+    (`FIELD_REQUIRED`), never answered with a meaningless number.
+
+    Unary calls that a person waits for (queries, reranking) overtake documents and streams in
+    Triton's queue.
+
+    NOT_FOUND (`MODEL_NOT_FOUND`) if Triton serves no such model or version, FAILED_PRECONDITION
+    (`MODEL_MISMATCH`) if it is of another kind than the call needs, INTERNAL (`BAD_MODEL_OUTPUT`) if
+    it returned something that is not finite, UNAVAILABLE (`TRITON_UNAVAILABLE`) while Triton does
+    not answer, RESOURCE_EXHAUSTED (`OVERLOADED`) while too much is in flight.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> InferenceServiceAsyncStub: ...
     Embed: _grpc.UnaryUnaryMultiCallable[_inference_pb2.EmbedRequest, _inference_pb2.EmbedResponse]
-    """Embeds texts. UNAVAILABLE (`TRITON_UNAVAILABLE`) while Triton does not answer."""
+    """Embeds texts with a bi-encoder: one dense vector each."""
+    EmbedSparse: _grpc.UnaryUnaryMultiCallable[_inference_pb2.EmbedSparseRequest, _inference_pb2.EmbedSparseResponse]
+    """Embeds texts with a learned sparse encoder (SPLADE): weighted terms of its vocabulary each."""
     Rerank: _grpc.UnaryUnaryMultiCallable[_inference_pb2.RerankRequest, _inference_pb2.RerankResponse]
-    """Scores passages against a query with the cross-encoder."""
+    """Scores passages against a query with a cross-encoder, best first."""
+    StreamEmbed: _grpc.StreamStreamMultiCallable[_inference_pb2.StreamEmbedRequest, _inference_pb2.StreamEmbedResponse]
+    """Embed for many batches. Every request message is one batch and is answered by exactly one
+    response message, in order. A batch that is refused or fails is answered with `error` and does
+    not end the stream. Two batches of a stream are worked on at once, no more are read meanwhile:
+    flow control is the back-pressure. A batch has 30 s (the gateway's longest deadline), or until
+    the stream's deadline if that is earlier, and waits for up to half of it while too much is in
+    flight. Cancelling the stream stops the work.
+    """
+    StreamEmbedSparse: _grpc.StreamStreamMultiCallable[_inference_pb2.StreamEmbedSparseRequest, _inference_pb2.StreamEmbedSparseResponse]
+    """EmbedSparse for many batches, as StreamEmbed."""
+    StreamRerank: _grpc.StreamStreamMultiCallable[_inference_pb2.StreamRerankRequest, _inference_pb2.StreamRerankResponse]
+    """Rerank for many queries, as StreamEmbed."""
 
 @_typing.type_check_only
 class InferenceServiceAsyncStub(InferenceServiceStub):
-    """InferenceService gives callers the models alone, without an index."""
+    """InferenceService gives callers the models alone, without an index.
+
+    Every model that Triton serves can be named, in any of its versions. A text that a model cannot
+    read at all, because no token of it is left (control characters only, say), is refused as empty
+    (`FIELD_REQUIRED`), never answered with a meaningless number.
+
+    Unary calls that a person waits for (queries, reranking) overtake documents and streams in
+    Triton's queue.
+
+    NOT_FOUND (`MODEL_NOT_FOUND`) if Triton serves no such model or version, FAILED_PRECONDITION
+    (`MODEL_MISMATCH`) if it is of another kind than the call needs, INTERNAL (`BAD_MODEL_OUTPUT`) if
+    it returned something that is not finite, UNAVAILABLE (`TRITON_UNAVAILABLE`) while Triton does
+    not answer, RESOURCE_EXHAUSTED (`OVERLOADED`) while too much is in flight.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Embed: _aio.UnaryUnaryMultiCallable[_inference_pb2.EmbedRequest, _inference_pb2.EmbedResponse]  # type: ignore[assignment]
-    """Embeds texts. UNAVAILABLE (`TRITON_UNAVAILABLE`) while Triton does not answer."""
+    """Embeds texts with a bi-encoder: one dense vector each."""
+    EmbedSparse: _aio.UnaryUnaryMultiCallable[_inference_pb2.EmbedSparseRequest, _inference_pb2.EmbedSparseResponse]  # type: ignore[assignment]
+    """Embeds texts with a learned sparse encoder (SPLADE): weighted terms of its vocabulary each."""
     Rerank: _aio.UnaryUnaryMultiCallable[_inference_pb2.RerankRequest, _inference_pb2.RerankResponse]  # type: ignore[assignment]
-    """Scores passages against a query with the cross-encoder."""
+    """Scores passages against a query with a cross-encoder, best first."""
+    StreamEmbed: _aio.StreamStreamMultiCallable[_inference_pb2.StreamEmbedRequest, _inference_pb2.StreamEmbedResponse]  # type: ignore[assignment]
+    """Embed for many batches. Every request message is one batch and is answered by exactly one
+    response message, in order. A batch that is refused or fails is answered with `error` and does
+    not end the stream. Two batches of a stream are worked on at once, no more are read meanwhile:
+    flow control is the back-pressure. A batch has 30 s (the gateway's longest deadline), or until
+    the stream's deadline if that is earlier, and waits for up to half of it while too much is in
+    flight. Cancelling the stream stops the work.
+    """
+    StreamEmbedSparse: _aio.StreamStreamMultiCallable[_inference_pb2.StreamEmbedSparseRequest, _inference_pb2.StreamEmbedSparseResponse]  # type: ignore[assignment]
+    """EmbedSparse for many batches, as StreamEmbed."""
+    StreamRerank: _aio.StreamStreamMultiCallable[_inference_pb2.StreamRerankRequest, _inference_pb2.StreamRerankResponse]  # type: ignore[assignment]
+    """Rerank for many queries, as StreamEmbed."""
 
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
-    """InferenceService gives callers the models alone, without an index."""
+    """InferenceService gives callers the models alone, without an index.
+
+    Every model that Triton serves can be named, in any of its versions. A text that a model cannot
+    read at all, because no token of it is left (control characters only, say), is refused as empty
+    (`FIELD_REQUIRED`), never answered with a meaningless number.
+
+    Unary calls that a person waits for (queries, reranking) overtake documents and streams in
+    Triton's queue.
+
+    NOT_FOUND (`MODEL_NOT_FOUND`) if Triton serves no such model or version, FAILED_PRECONDITION
+    (`MODEL_MISMATCH`) if it is of another kind than the call needs, INTERNAL (`BAD_MODEL_OUTPUT`) if
+    it returned something that is not finite, UNAVAILABLE (`TRITON_UNAVAILABLE`) while Triton does
+    not answer, RESOURCE_EXHAUSTED (`OVERLOADED`) while too much is in flight.
+    """
 
     @_abc_1.abstractmethod
     def Embed(
@@ -57,7 +124,15 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.EmbedRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.EmbedResponse, _abc.Awaitable[_inference_pb2.EmbedResponse]]:
-        """Embeds texts. UNAVAILABLE (`TRITON_UNAVAILABLE`) while Triton does not answer."""
+        """Embeds texts with a bi-encoder: one dense vector each."""
+
+    @_abc_1.abstractmethod
+    def EmbedSparse(
+        self,
+        request: _inference_pb2.EmbedSparseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inference_pb2.EmbedSparseResponse, _abc.Awaitable[_inference_pb2.EmbedSparseResponse]]:
+        """Embeds texts with a learned sparse encoder (SPLADE): weighted terms of its vocabulary each."""
 
     @_abc_1.abstractmethod
     def Rerank(
@@ -65,6 +140,36 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.RerankRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.RerankResponse, _abc.Awaitable[_inference_pb2.RerankResponse]]:
-        """Scores passages against a query with the cross-encoder."""
+        """Scores passages against a query with a cross-encoder, best first."""
+
+    @_abc_1.abstractmethod
+    def StreamEmbed(
+        self,
+        request_iterator: _MaybeAsyncIterator[_inference_pb2.StreamEmbedRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_inference_pb2.StreamEmbedResponse], _abc.AsyncIterator[_inference_pb2.StreamEmbedResponse]]:
+        """Embed for many batches. Every request message is one batch and is answered by exactly one
+        response message, in order. A batch that is refused or fails is answered with `error` and does
+        not end the stream. Two batches of a stream are worked on at once, no more are read meanwhile:
+        flow control is the back-pressure. A batch has 30 s (the gateway's longest deadline), or until
+        the stream's deadline if that is earlier, and waits for up to half of it while too much is in
+        flight. Cancelling the stream stops the work.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamEmbedSparse(
+        self,
+        request_iterator: _MaybeAsyncIterator[_inference_pb2.StreamEmbedSparseRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_inference_pb2.StreamEmbedSparseResponse], _abc.AsyncIterator[_inference_pb2.StreamEmbedSparseResponse]]:
+        """EmbedSparse for many batches, as StreamEmbed."""
+
+    @_abc_1.abstractmethod
+    def StreamRerank(
+        self,
+        request_iterator: _MaybeAsyncIterator[_inference_pb2.StreamRerankRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_inference_pb2.StreamRerankResponse], _abc.AsyncIterator[_inference_pb2.StreamRerankResponse]]:
+        """Rerank for many queries, as StreamEmbed."""
 
 def add_InferenceServiceServicer_to_server(servicer: InferenceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
