@@ -15,6 +15,9 @@
     |  `- IndexerUnavailable                               INDEXER_UNAVAILABLE
     |- Precondition                  FAILED_PRECONDITION
     |  |- ModelMismatch                                    MODEL_MISMATCH
+    |  |- ModelInUse                                       MODEL_IN_USE
+    |  |- ModelNotLoaded                                   MODEL_NOT_LOADED
+    |  |- NoSuchLeg                                        NO_SUCH_LEG
     |  |- NewerFormat                                      NEWER_FORMAT
     |  `- BadEnvironment                                   ENVIRONMENT
     |- BadModelOutput                INTERNAL              BAD_MODEL_OUTPUT
@@ -150,6 +153,24 @@ class ModelMismatch(Precondition):
     """The model that is served is not the one that was agreed on."""
 
     reason = "MODEL_MISMATCH"
+
+
+class NoSuchLeg(Precondition):
+    """A search asks for a leg that the collection was not created with."""
+
+    reason = "NO_SUCH_LEG"
+
+
+class ModelInUse(Precondition):
+    """A collection needs the version of a model that was to be unloaded."""
+
+    reason = "MODEL_IN_USE"
+
+
+class ModelNotLoaded(Precondition):
+    """Triton could not load a model; what it served before, it still serves."""
+
+    reason = "MODEL_NOT_LOADED"
 
 
 class NewerFormat(Precondition):

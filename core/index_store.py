@@ -302,8 +302,15 @@ def check_counts(segment: Segment, entry: SegmentEntry) -> None:
         len(segment.passages),
         int(segment.dead.sum()),
         segment.dead_passages,
+        segment.postings,
     )
-    wanted = (entry.documents, entry.passages, entry.dead_documents, entry.dead_passages)
+    wanted = (
+        entry.documents,
+        entry.passages,
+        entry.dead_documents,
+        entry.dead_passages,
+        entry.postings,
+    )
     if found != wanted:
         raise CorruptFile(f"segment {entry.id} holds {found}, the manifest says {wanted}")
 

@@ -2,6 +2,12 @@
 
 A manifest is created once and never changed. It lists every file with size and SHA-256, so that
 nothing reaches FAISS, Tantivy or Arrow unverified, and holds a checksum of itself.
+
+    format 1   dense vectors compared by inner product, and the lexical index
+    format 2   any similarity, a learned-sparse part in each segment
+
+A manifest is written in the lowest format that can hold it: a collection that uses nothing new can
+still be served by the version before.
 """
 
 from __future__ import annotations
@@ -14,8 +20,11 @@ from typing import Any
 
 from core import config
 from core.errors import BadEnvironment, CorruptFile, NewerFormat
+from core.similarity import COSINE, DOT
 
-FORMAT = 1
+FORMAT = 2
+"""The highest format that this version reads and writes."""
+
 _CHECKSUM = "self_sha256"
 
 
@@ -32,7 +41,8 @@ class FileEntry:
 class SegmentEntry:
     """One segment. `documents` and `passages` count all rows, `dead_*` those not to be found.
 
-    `dead` is the bitmap of dead documents (see `segment`), None while all are alive.
+    `postings` counts the weights in the learned-sparse part. `dead` is the bitmap of dead documents
+    (see `segment`), None while all are alive.
     """
 
     id: str
@@ -42,11 +52,15 @@ class SegmentEntry:
     dead: FileEntry | None = None
     dead_documents: int = 0
     dead_passages: int = 0
+    postings: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderEntry:
-    """The encoder that made every vector of the generation, and how texts were split for it."""
+    """The encoder that made every vector of the generation, and how texts were split for it.
+
+    `dimension` is that of the stored vectors, which may be fewer components than the model gives.
+    """
 
     model: str
     version: str
@@ -58,13 +72,23 @@ class EncoderEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class SparseEncoderEntry:
+    """The encoder that made the weights of the learned-sparse leg; `dimension` counts its terms."""
+
+    model: str
+    version: str
+    fingerprint: str
+    dimension: int
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """One generation of one shard of one collection.
 
     `sequence` and `chain` are the last change covered and the hash chain of the feed up to it,
     `previous` is the SHA-256 of the manifest before (empty for the first), `lexical` lists the
     files of the Tantivy index, `documents` and `passages` count the live ones, `created_at` is in
-    seconds since 1970.
+    seconds since 1970. Without a `sparse_encoder` there is no learned-sparse leg.
     """
 
     uid: str
@@ -82,7 +106,13 @@ class Manifest:
     documents: int
     passages: int
     created_at: float
-    format: int = FORMAT
+    sparse_encoder: SparseEncoderEntry | None = None
+
+    @property
+    def format(self) -> int:
+        """The lowest format that can hold this."""
+        is_first = self.sparse_encoder is None and self.encoder.similarity in (COSINE, DOT)
+        return 1 if is_first else FORMAT
 
     @property
     def name(self) -> str:
@@ -105,6 +135,11 @@ class Manifest:
     def to_bytes(self) -> bytes:
         """Canonical JSON with its own checksum; equal manifests give equal bytes."""
         values = asdict(self)
+        values["format"] = self.format
+        if self.format == 1:
+            del values["sparse_encoder"]
+            for segment in values["segments"]:
+                del segment["postings"]
         return _canonical({**values, _CHECKSUM: _checksum(values)})
 
     @classmethod
@@ -118,15 +153,19 @@ class Manifest:
         checksum = values.pop(_CHECKSUM, None)
         if checksum != _checksum(values) or _canonical({**values, _CHECKSUM: checksum}) != data:
             raise CorruptFile("the manifest does not have its own checksum")
-        if values.get("format") != FORMAT:
+        written_in = values.pop("format", None)
+        if written_in not in range(1, FORMAT + 1):
             raise NewerFormat(
-                f"the manifest has format {values.get('format')}, this version reads {FORMAT}",
+                f"the manifest has format {written_in}, this version reads up to {FORMAT}",
                 remedy="run the newer version",
             )
         try:
-            return config.build(cls, values, "manifest")
+            manifest = config.build(cls, values, "manifest")
         except BadEnvironment as error:
             raise CorruptFile(f"the manifest is not one: {error}") from error
+        if manifest.format != written_in:
+            raise CorruptFile(f"the manifest does not fit its format, {written_in}")
+        return manifest
 
 
 def sha256_of(data: bytes) -> str:

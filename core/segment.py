@@ -1,16 +1,19 @@
 """The segment: an immutable set of documents with their passages and vectors. This file defines it.
 
     file             written by                 holds
-    vectors.faiss    faiss.write_index          IndexFlatIP, one float32 vector per passage
+    vectors.faiss    faiss.write_index          IndexFlat of the collection's similarity (inner
+                                                product, L2 or L1), one float32 vector per passage
     documents.arrow  Arrow IPC file, one batch  a row per document version, by ascending `sequence`
       sequence int64, id, version int64, title, text, attributes (JSON), update_time int64
       (microseconds since 1970), key uint64 (the first 8 bytes of BLAKE2b of the id)
     passages.arrow   Arrow IPC file, one batch  a row per vector, by ascending `document`
       document uint32 (row in documents.arrow), start_byte int32, end_byte int32 (in the UTF-8
       text), token_ids list<int32> (without special tokens)
+    sparse.arrow     Arrow IPC file, one batch  a row per term of the learned-sparse leg, see
+                                                `sparse`; only in collections that have that leg
     dead.bits        numpy.packbits, little     bit r set: document row r is not to be found
 
-The first three never change. Deleting or replacing a document adds its row to a new `dead.bits`;
+All but the last never change. Deleting or replacing a document adds its row to a new `dead.bits`;
 merging segments leaves dead rows behind. Files must be verified against the manifest before `open`:
 FAISS loads one flipped bit in five without a word.
 """
@@ -25,22 +28,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import faiss
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from core import fsops
+from core.columns import ArrowFailure, Strings, column, lists, read_table, strings, write_table
 from core.documents import Document
 from core.errors import CorruptFile, TriremeError
-from core.ranking import count_with_ties
-from core.wire import attributes_from_json, attributes_to_json
+from core.flat import FlatIndex, Selection, write_flat
+from core.similarity import COSINE
+from core.sparse import Postings, SparsePart, write_postings
+from core.wire import attributes_from_json, attributes_to_json, document_bytes
 
 VECTORS = "vectors.faiss"
 DOCUMENTS = "documents.arrow"
 PASSAGES = "passages.arrow"
+SPARSE = "sparse.arrow"
 DEAD = "dead.bits"
 FILES = (VECTORS, DOCUMENTS, PASSAGES)
 
@@ -64,11 +68,9 @@ PASSAGE_COLUMNS = pa.schema(
         ("token_ids", pa.list_(pa.int32())),
     ]
 )
+_NO_SCORES = np.zeros(0, np.float32)
+_NO_ROWS = np.zeros(0, np.int64)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Sums of products differ in their last bits with the place of a vector in its block; scores are
-# rounded to this many decimals so that equal vectors tie wherever they lie.
-_SCORE_DECIMALS = 6
-_ROWS_AT_A_TIME = 8192
 
 Rows = NDArray[np.int64]
 Vectors = NDArray[np.float32]
@@ -116,12 +118,15 @@ def write_segment(
     documents: Sequence[StoredDocument],
     passages: Sequence[StoredPassage],
     vectors: Vectors,
+    *,
+    similarity: str = COSINE,
+    postings: Postings | None = None,
 ) -> tuple[Path, ...]:
     """Writes a segment's files into an existing directory, unsynced, and returns their paths.
 
     Documents must ascend by sequence, passages by document; `vectors` is float32 [passages,
-    dimension], normalised. A document may have no passage: it is then found by the lexical leg
-    alone.
+    dimension], of length 1 for cosine similarity. A document may have no passage: it is then found
+    by the lexical leg alone. `postings` make the learned-sparse part; None if there is none.
     """
     order = np.array([passage.document for passage in passages], np.int64)
     sequences = np.array([stored.sequence for stored in documents], np.int64)
@@ -131,67 +136,29 @@ def write_segment(
         raise TriremeError(f"{len(passages)} passages need as many vectors, not {vectors.shape}")
     if not np.isfinite(vectors).all():
         raise TriremeError("a vector has components that are no finite numbers")
-    return _write(directory, _document_table(documents), _passage_table(passages), vectors)
+    if postings is not None and (postings.passages >= len(passages)).any():
+        raise TriremeError("a term weighs in a passage that is not there")
+    tables = _document_table(documents), _passage_table(passages)
+    return write_tables(directory, *tables, vectors, similarity, postings)
 
 
-def merge_segments(segments: Sequence[Segment], directory: Path) -> tuple[Path, ...]:
-    """Writes one segment with the live rows of several; vectors are copied as they are."""
-    documents = pa.concat_tables([s.documents.take(pa.array(s.live_rows)) for s in segments])
-    by_sequence = np.argsort(documents["sequence"].to_numpy(), kind="stable")
-    place = np.empty(len(by_sequence), np.uint32)
-    place[by_sequence] = np.arange(len(by_sequence), dtype=np.uint32)
-    starts = np.cumsum([0, *(len(s.live_rows) for s in segments)])
-    parts = [_live_passages(s, place[a:]) for s, a in zip(segments, starts, strict=False)]
-    passages = pa.concat_tables([part[0] for part in parts])
-    by_document = np.argsort(passages["document"].to_numpy(), kind="stable")
-    vectors = np.concatenate([part[1] for part in parts])[by_document]
-    return _write(
-        directory,
-        documents.take(pa.array(by_sequence)),
-        passages.take(pa.array(by_document)),
-        vectors,
-    )
-
-
-def nearest_documents(
-    segments: Sequence[Segment], vector: Vectors, limit: int
-) -> tuple[list[int], list[float]]:
-    """The live documents whose best passages are most similar to `vector`, best first.
-
-    Returns places and scores of the best `limit` documents and of all that tie with the last; a
-    place is a document's row, counted on through the segments.
-    """
-    starts = np.cumsum([0, *(len(segment.ids) for segment in segments)])
-    live = [segment.live_passages for segment in segments]
-    wanted = [_first_guess(segment, limit) for segment in segments]
-    parts = [s.nearest_passages(vector, count) for s, count in zip(segments, wanted, strict=True)]
-    while True:
-        scores = np.concatenate([np.zeros(0, np.float32), *(part[0] for part in parts)])
-        places = np.concatenate(
-            [
-                np.zeros(0, np.int64),
-                *(p[1] + start for p, start in zip(parts, starts, strict=False)),
-            ]
-        )
-        order = np.argsort(-scores, kind="stable")
-        best = order[np.sort(np.unique(places[order], return_index=True)[1])]
-        found = scores[best].tolist()
-        least = found[limit - 1] if len(found) >= limit else -np.inf
-        cut_short = [
-            n for n, part in enumerate(parts) if wanted[n] < live[n] and part[0][-1] >= least
-        ]
-        if not cut_short:
-            kept = count_with_ties(found, limit)
-            return places[best[:kept]].tolist(), found[:kept]
-        for n in cut_short:
-            wanted[n] = min(live[n], wanted[n] * 4)
-            parts[n] = segments[n].nearest_passages(vector, wanted[n])
-
-
-def _first_guess(segment: Segment, limit: int) -> int:
-    """How many passages to look at first, so that most often they hold `limit` documents."""
-    live, documents = segment.live_passages, max(1, len(segment.live_rows))
-    return min(live, limit + 8 + limit * max(0, live - documents) // documents // 2)
+def write_tables(
+    directory: Path,
+    documents: pa.Table,
+    passages: pa.Table,
+    vectors: Vectors,
+    similarity: str,
+    postings: Postings | None,
+) -> tuple[Path, ...]:
+    """Writes what `write_segment` does, from tables in the right order."""
+    paths = [directory / name for name in FILES]
+    write_flat(paths[0], vectors, similarity)
+    write_table(documents, paths[1])
+    write_table(passages, paths[2])
+    if postings is not None:
+        paths.append(directory / SPARSE)
+        write_postings(paths[-1], postings)
+    return tuple(paths)
 
 
 def pack_dead(dead: NDArray[np.bool_]) -> bytes:
@@ -207,21 +174,27 @@ class Segment:
     """
 
     def __init__(
-        self, documents: pa.Table, passages: pa.Table, index: Any, dead: NDArray[np.bool_]
+        self,
+        documents: pa.Table,
+        passages: pa.Table,
+        index: FlatIndex,
+        sparse: SparsePart | None,
+        dead: NDArray[np.bool_],
     ) -> None:
         self.documents = documents
         self.passages = passages
-        self.ids = _all_strings(documents, "id")
+        self.sparse = sparse
+        self.ids = strings(documents, "id")
         self._index = index
-        self._passage_document = _column(passages, "document")
-        self._starts = _column(passages, "start_byte")
-        self._ends = _column(passages, "end_byte")
-        self._sequences = _column(documents, "sequence")
-        self._versions = _column(documents, "version")
-        self._update_times = _column(documents, "update_time")
-        self._text = {name: _Strings(documents, name) for name in ("title", "text", "attributes")}
+        self._passage_document = column(passages, "document")
+        self._starts = column(passages, "start_byte")
+        self._ends = column(passages, "end_byte")
+        self._sequences = column(documents, "sequence")
+        self._versions = column(documents, "version")
+        self._update_times = column(documents, "update_time")
+        self._text = {name: Strings(documents, name) for name in ("title", "text", "attributes")}
         self._first = np.searchsorted(self._passage_document, np.arange(len(documents) + 1))
-        keys = _column(documents, "key")
+        keys = column(documents, "key")
         self._by_key = np.argsort(keys, kind="stable")
         self._keys = keys[self._by_key]
         self._bury(dead)
@@ -230,7 +203,7 @@ class Segment:
         self.dead = dead
         self.live_rows: Rows = np.flatnonzero(~dead)
         self.dead_passages = int(np.diff(self._first)[dead].sum())
-        self._selector, self._parameters = _selection(self._passage_document, dead)
+        self._selection = Selection(~dead[self._passage_document]) if dead.any() else None
 
     @classmethod
     def open(cls, paths: Mapping[str, Path], dead: Path | None = None) -> Segment:
@@ -239,17 +212,18 @@ class Segment:
         Raises CorruptFile if they are not a segment.
         """
         try:
-            index = faiss.read_index(str(paths[VECTORS]))
-            documents = _read_table(paths[DOCUMENTS])
-            passages = _read_table(paths[PASSAGES])
+            index = FlatIndex.open(paths[VECTORS])
+            documents = read_table(paths[DOCUMENTS])
+            passages = read_table(paths[PASSAGES])
+            sparse = SparsePart.open(paths[SPARSE], len(passages)) if SPARSE in paths else None
             bits = _read_dead(dead, documents.num_rows)
-        except (OSError, RuntimeError, MemoryError, pa.ArrowException, ValueError) as error:
+        except (OSError, RuntimeError, MemoryError, ArrowFailure, ValueError) as error:
             raise CorruptFile(f"cannot open the segment: {error}") from error
         if documents.schema != DOCUMENT_COLUMNS or passages.schema != PASSAGE_COLUMNS:
             raise CorruptFile("the segment does not have this version's columns")
-        if index.ntotal != passages.num_rows or type(index) is not faiss.IndexFlatIP:
+        if len(index) != passages.num_rows:
             raise CorruptFile("the segment's vectors and passages are not of one length")
-        return cls(documents, passages, index, bits)
+        return cls(documents, passages, index, sparse, bits)
 
     def with_dead(self, dead: Path | None) -> Segment:
         """The same segment with another set of dead documents; nothing is opened again."""
@@ -263,32 +237,64 @@ class Segment:
     @property
     def dimension(self) -> int:
         """Components per vector."""
-        return int(self._index.d)
+        return self._index.dimension
 
-    @cached_property
+    @property
+    def similarity(self) -> str:
+        """How vectors are compared; "dot" for cosine too."""
+        return self._index.similarity
+
+    @property
     def vectors(self) -> Vectors:
         """All vectors, float32 [passages, dimension], as they lie in the index: read only."""
-        count = self._index.ntotal
-        if not count:
-            return np.zeros((0, self.dimension), np.float32)
-        flat = faiss.rev_swig_ptr(self._index.get_xb(), count * self.dimension)
-        flat.flags.writeable = False
-        return flat.reshape(count, self.dimension)
+        return self._index.vectors
+
+    @property
+    def postings(self) -> int:
+        """Weights in the learned-sparse part, those of dead passages included."""
+        return self.sparse.postings if self.sparse is not None else 0
 
     @property
     def live_passages(self) -> int:
         """Passages of documents that are not dead."""
-        return int(self._index.ntotal) - self.dead_passages
+        return len(self._index) - self.dead_passages
+
+    @property
+    def live_passage_rows(self) -> Rows:
+        """Their rows, ascending."""
+        return np.flatnonzero(~self.dead[self._passage_document])
 
     def nearest_passages(self, vector: Vectors, count: int) -> tuple[Vectors, Rows]:
         """Scores of the `count` live passages most similar to `vector`, best first, and their rows.
 
-        `count` is at most `live_passages`; a row is that of the passage's document.
+        Scores are not rounded yet. `count` is at most `live_passages`; a row is that of the
+        passage's document.
         """
         if not count:
-            return np.zeros(0, np.float32), np.zeros(0, np.int64)
-        scores, passages = self._index.search(vector.reshape(1, -1), count, params=self._parameters)
-        return np.round(scores[0], _SCORE_DECIMALS), self._passage_document[passages[0]]
+            return _NO_SCORES, _NO_ROWS
+        scores, passages = self._index.search(vector, count, self._selection)
+        return scores, self._passage_document[passages]
+
+    def weigh_passages(
+        self, terms: NDArray[np.int32], weights: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
+        """Each passage's inner product with a sparse query, dead ones too; 0 without that part."""
+        if self.sparse is None:
+            return np.zeros(len(self.passages))
+        return self.sparse.scores(terms, weights)
+
+    def weigh_documents(
+        self, terms: NDArray[np.int32], weights: NDArray[np.float32]
+    ) -> tuple[Rows, NDArray[np.float64]]:
+        """Rows and scores, by their best passages, of the live documents with any of the terms."""
+        by_passage = self.weigh_passages(terms, weights)
+        found = np.flatnonzero(by_passage)
+        rows, first = np.unique(self._passage_document[found], return_index=True)
+        if not len(rows):
+            return np.zeros(0, np.int64), np.zeros(0)
+        scores = np.maximum.reduceat(by_passage[found], first)
+        alive = ~self.dead[rows]
+        return rows[alive].astype(np.int64), scores[alive]
 
     @property
     def sequences(self) -> Rows:
@@ -338,14 +344,33 @@ class Segment:
         )
         return StoredDocument(int(self._sequences[row]), document)
 
-    def best_passage(self, row: int, vector: Vectors | None) -> Passage | None:
-        """The passage of a document most similar to `vector`, or its first; None if it has none."""
+    def serialised(self, row: int) -> bytes:
+        """One document as callers see it: a trireme.v1.Document."""
+        return document_bytes(
+            id=self.ids[row],
+            title=self._text["title"][row],
+            text=self._text["text"][row],
+            version=int(self._versions[row]),
+            update_micros=int(self._update_times[row]),
+            attributes=self._text["attributes"][row],
+        )
+
+    def best_passage(
+        self, row: int, vector: Vectors | None, weighed: NDArray[np.float64] | None = None
+    ) -> Passage | None:
+        """The passage of a document that answers best; None if it has none.
+
+        That is the one most similar to `vector`, else the one that `weigh_passages` weighed most,
+        else the first.
+        """
         first, end = int(self._first[row]), int(self._first[row + 1])
         if first == end:
             return None
         place = first
         if vector is not None and end - first > 1:
-            place += int(np.argmax(np.round(self.vectors[first:end] @ vector, _SCORE_DECIMALS)))
+            place += int(np.argmax(self._index.scores(first, end, vector)))
+        elif weighed is not None:
+            place += int(np.argmax(weighed[first:end]))
         offsets, tokens = self._tokens
         return Passage(
             start_byte=int(self._starts[place]),
@@ -355,37 +380,13 @@ class Segment:
 
     @cached_property
     def _tokens(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        lists = self.passages["token_ids"].chunk(0)
-        return lists.offsets.to_numpy(), lists.values.to_numpy()
+        return lists(self.passages, "token_ids")
 
     def __repr__(self) -> str:
         return (
             f"<Segment {len(self.documents)} documents, {int(self.dead.sum())} dead, "
             f"{len(self.passages)} passages>"
         )
-
-
-class _Strings:
-    """A column of strings, read without Arrow's cost per value."""
-
-    def __init__(self, table: pa.Table, name: str) -> None:
-        if not table.num_rows:
-            self._offsets, self._bytes = np.zeros(1, np.int64), memoryview(b"")
-            return
-        _, offsets, data = table[name].chunk(0).buffers()
-        self._offsets = np.frombuffer(offsets, np.int64, table.num_rows + 1)
-        self._bytes = memoryview(data or b"")
-
-    def __getitem__(self, row: int) -> str:
-        return str(self._bytes[self._offsets[row] : self._offsets[row + 1]], "utf-8")
-
-
-def _all_strings(table: pa.Table, name: str) -> list[str]:
-    """A column of strings as a list, made in parts: other threads get their turn in between."""
-    strings: list[str] = []
-    for start in range(0, len(table), _ROWS_AT_A_TIME):
-        strings += table[name].slice(start, _ROWS_AT_A_TIME).to_pylist()
-    return strings
 
 
 def _document_table(documents: Sequence[StoredDocument]) -> pa.Table:
@@ -419,44 +420,6 @@ def _passage_table(passages: Sequence[StoredPassage]) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=PASSAGE_COLUMNS)
 
 
-def _live_passages(segment: Segment, place: NDArray[np.uint32]) -> tuple[pa.Table, Vectors]:
-    """A segment's live passages under their new document rows: `place` of the nth live document."""
-    new_row = np.zeros(len(segment.documents), np.uint32)
-    new_row[segment.live_rows] = place[: len(segment.live_rows)]
-    document = _column(segment.passages, "document")
-    live = np.flatnonzero(~segment.dead[document])
-    table = segment.passages.take(pa.array(live))
-    table = table.set_column(0, "document", pa.array(new_row[document[live]]))
-    return table, segment.vectors[live]
-
-
-def _write(
-    directory: Path, documents: pa.Table, passages: pa.Table, vectors: Vectors
-) -> tuple[Path, ...]:
-    index = faiss.IndexFlatIP(vectors.shape[1])
-    index.add(np.ascontiguousarray(vectors, np.float32))
-    paths = tuple(directory / name for name in FILES)
-    # faiss.write_index would only print that the last block did not fit on the disk.
-    fsops.write_file(paths[0], faiss.serialize_index(index).data)
-    _write_table(documents, paths[1])
-    _write_table(passages, paths[2])
-    return paths
-
-
-def _write_table(table: pa.Table, path: Path) -> None:
-    with fsops.storage_errors(path), pa.ipc.new_file(str(path), table.schema) as writer:
-        writer.write_table(table.combine_chunks())
-
-
-def _read_table(path: Path) -> pa.Table:
-    table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-    if table.num_rows == 0:
-        return table.schema.empty_table()
-    if table.column(0).num_chunks != 1:
-        raise ValueError(f"{path.name} has more than one batch")
-    return table
-
-
 def _read_dead(path: Path | None, documents: int) -> NDArray[np.bool_]:
     if path is None:
         return np.zeros(documents, np.bool_)
@@ -464,20 +427,3 @@ def _read_dead(path: Path | None, documents: int) -> NDArray[np.bool_]:
     if len(bits) != (documents + 7) // 8:
         raise CorruptFile(f"{path.name} does not fit the segment")
     return np.unpackbits(bits, count=documents, bitorder="little").astype(np.bool_)
-
-
-def _column(table: pa.Table, name: str) -> NDArray[Any]:
-    column = table[name]
-    if column.num_chunks == 0:
-        return np.zeros(0, column.type.to_pandas_dtype())
-    values: NDArray[Any] = column.chunk(0).to_numpy(zero_copy_only=True)
-    return values
-
-
-def _selection(document: NDArray[np.uint32], dead: NDArray[np.bool_]) -> tuple[Any, Any]:
-    """The bitmap of live passages and FAISS's parameters that use it; None while all are alive."""
-    if not dead.any():
-        return None, None
-    live = np.packbits(~dead[document], bitorder="little")
-    selector = faiss.IDSelectorBitmap(len(document), faiss.swig_ptr(live))
-    return live, faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from core.documents import AttributeValue, Document, Position
-from core.errors import InvalidInput
+from core.errors import InvalidInput, TriremeError
 from trireme.v1 import document_pb2
 
 
@@ -40,6 +41,29 @@ def document_to_proto(document: Document) -> document_pb2.Document:
     return message
 
 
+def document_bytes(
+    *, id: str, title: str, text: str, version: int, update_micros: int, attributes: str
+) -> bytes:
+    """A document as callers see it, serialised, from its columns in a segment.
+
+    The same as by way of a Document, in half the time: hits are read more often than anything else.
+    """
+    message = document_pb2.Document(id=id, title=title, text=text, version=version)
+    message.update_time.seconds, micros = divmod(update_micros, 1_000_000)
+    message.update_time.nanos = micros * 1_000
+    if attributes != "{}":
+        for name, value in json.loads(attributes).items():
+            _value_to_proto(_value_from_json(value), message.attributes[name])
+    return message.SerializeToString()
+
+
+def passage_text(document: bytes, start_byte: int, end_byte: int) -> str:
+    """What a passage of a serialised document says, its title first."""
+    message = document_pb2.Document.FromString(document)
+    text = message.text.encode()[start_byte:end_byte].decode(errors="ignore")
+    return f"{message.title} {text}".strip()
+
+
 def position_from_proto(message: document_pb2.Position, path: str) -> Position:
     """The position that a caller sent; raises InvalidInput if a sequence number is negative."""
     for index, shard in enumerate(message.shards):
@@ -57,6 +81,14 @@ def position_to_proto(position: Position) -> document_pb2.Position:
             document_pb2.ShardPosition(shard=shard, sequence=sequence)
             for shard, sequence in sorted(position.sequences.items())
         ]
+    )
+
+
+def batch_error_to_proto(error: TriremeError) -> document_pb2.BatchError:
+    """Why one batch of a stream failed."""
+    code, _ = error.code.value
+    return document_pb2.BatchError(
+        code=code, reason=error.reason, message=str(error), field=error.field
     )
 
 

@@ -2,6 +2,6 @@
 
 Start with `search`, which tells what happens to a query in order. `fusion` and `planning` are pure;
 `topology` knows which shard serves what; `scatter` asks shards; `passthrough` hands document and
-collection calls to the indexer unread.
+collection calls to the indexer unread. `inference` tells what happens to texts without an index.
 May import: `core` and the stubs. No index libraries here.
 """

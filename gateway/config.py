@@ -20,9 +20,11 @@ class GatewayConfig:
     log_level: str = "info"
     drain_seconds: float = 5.0
     encoder_model: str = "bi_encoder"
+    sparse_encoder_model: str = "sparse_encoder"
     reranker_model: str = "cross_encoder"
     default_deadline_seconds: float = 2.0
     longest_deadline_seconds: float = 30.0
     max_concurrent_searches: int = 64
+    embedding_cache_megabytes: int = 64
     rerank_depth: int = 20
     rerank_weight: float = 0.3

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from operator import itemgetter
 from typing import NamedTuple
 
 RRF = "rrf"
@@ -24,10 +23,16 @@ class FusionSettings:
     k: float = 60.0
     dense_weight: float = 1.0
     lexical_weight: float = 1.0
+    sparse_weight: float = 1.0
 
     def weight(self, leg: str) -> float:
         """The weight of a leg by its name."""
-        return self.dense_weight if leg == "dense" else self.lexical_weight
+        weights = {
+            "dense": self.dense_weight,
+            "lexical": self.lexical_weight,
+            "sparse": self.sparse_weight,
+        }
+        return weights[leg]
 
 
 class Candidate(NamedTuple):
@@ -67,9 +72,8 @@ class Blended:
 
 def merge(rankings: Iterable[Sequence[Candidate]], limit: int) -> list[Candidate]:
     """The best `limit` candidates of all shards by descending score, ties by ascending id."""
-    by_id = sorted(chain.from_iterable(rankings), key=itemgetter(0))
-    by_id.sort(key=itemgetter(1), reverse=True)
-    return by_id[:limit]
+    ordered = sorted([(-score, id, shard) for id, score, shard in chain.from_iterable(rankings)])
+    return [Candidate(id, -score, shard) for score, id, shard in ordered[:limit]]
 
 
 def fuse(

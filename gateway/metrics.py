@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from core.interceptors import CallMetrics
 from gateway.query import Answer
@@ -33,6 +33,34 @@ class GatewayMetrics:
             "trireme_gateway_rerank_documents",
             "Documents reranked per search that asked for it.",
             buckets=(0, 1, 5, 10, 20, 50, 100, 200),
+            registry=self.registry,
+        )
+        self.embedding_cache_lookups = Counter(
+            "trireme_gateway_embedding_cache_lookups_total",
+            "Texts looked up: hit, shared with an equal one that was just computed, or miss.",
+            ("outcome",),
+            registry=self.registry,
+        )
+        self.embedding_cache_evictions = Counter(
+            "trireme_gateway_embedding_cache_evictions_total",
+            "Embeddings that left the cache to make room.",
+            registry=self.registry,
+        )
+        self.embedding_cache_bytes = Gauge(
+            "trireme_gateway_embedding_cache_bytes",
+            "Memory that cached embeddings take.",
+            registry=self.registry,
+        )
+        self.inference_tokens = Counter(
+            "trireme_gateway_inference_tokens_total",
+            "Tokens of callers' texts that InferenceService gave to a model.",
+            ("model",),
+            registry=self.registry,
+        )
+        self.stream_batches = Counter(
+            "trireme_gateway_inference_stream_batches_total",
+            "Batches of InferenceService's streams that were answered, by reason or OK.",
+            ("reason",),
             registry=self.registry,
         )
 

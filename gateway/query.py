@@ -11,6 +11,7 @@ from gateway.fusion import Blended, FusionSettings
 
 DENSE = "dense"
 LEXICAL = "lexical"
+SPARSE = "sparse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class RerankSettings:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One validated query. `legs` holds DENSE, LEXICAL or both."""
+    """One validated query. `legs` holds DENSE, LEXICAL, SPARSE; empty: all that there are."""
 
     collection: str
     text: str
@@ -39,6 +40,11 @@ class Query:
     def rerank_depth(self) -> int:
         """Documents of the head that are to be reranked."""
         return self.rerank.depth if self.rerank.enabled else 0
+
+    @property
+    def head(self) -> int:
+        """Documents that are needed in full: those on the page and those to be reranked."""
+        return max(self.page_size, self.rerank_depth)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,4 +124,5 @@ class Answer:
     rerank: RerankSettings
     reranked: int
     encoder: ModelUsed | None = None
+    sparse_encoder: ModelUsed | None = None
     reranker: ModelUsed | None = None

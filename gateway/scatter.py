@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import repeat
 from typing import Generic, TypeVar
 
 import grpc
@@ -12,14 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.deadline import Deadline
+from core.encoding import SparseVector
 from core.rpc import reason_of
-from gateway.fusion import Candidate, Fused
-from gateway.query import Degradation, Fetched
+from gateway.fusion import Candidate, Fused, fuse, merge
+from gateway.query import Degradation, Fetched, Query
 from gateway.topology import Target, View
 from trireme.shard.v1 import shard_pb2, shard_pb2_grpc
 
 Reply = TypeVar("Reply")
 Vector = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Meaning:
+    """What the encoders made of the query; None where none did."""
+
+    vector: Vector | None = None
+    terms: SparseVector | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +42,39 @@ class Gathered(Generic[Reply]):
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """One leg of one query over all shards."""
+    """One leg of one query, merged over all shards; `head` holds documents that came with it."""
 
-    rankings: Sequence[Sequence[Candidate]] = ()
+    ranking: Sequence[Candidate] = ()
     missing: Sequence[Degradation] = ()
     answered: Mapping[int, shard_pb2.GenerationUsed] = field(default_factory=dict)
     slowest_microseconds: int = 0
+    head: Mapping[str, Fetched] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"<Leg {len(self.answered)} answered, {len(self.missing)} missing>"
+
+
+LikelyHeads = Mapping[int, shard_pb2.LikelyHead]
+"""What each shard needs to guess which of its documents will be wanted in full."""
+
+
+def likely_heads(view: View, query: Query, others: Mapping[str, Leg]) -> LikelyHeads:
+    """The hints for every shard, from the legs that are known before the dense one."""
+    fusion = query.fusion
+    heads = {
+        target.shard: shard_pb2.LikelyHead(
+            limit=query.head,
+            weight=fusion.dense_weight,
+            k=fusion.k,
+            with_tokens=query.rerank.enabled,
+        )
+        for target in view.targets
+    }
+    rankings = {name: leg.ranking for name, leg in others.items()}
+    for fused in fuse(rankings, fusion, query.window):
+        heads[fused.shard].ids.append(fused.id)
+        heads[fused.shard].scores.append(fused.score)
+    return heads
 
 
 async def ask_lexical(view: View, text: str, limit: int, deadline: Deadline) -> Leg:
@@ -54,42 +88,96 @@ async def ask_lexical(view: View, text: str, limit: int, deadline: Deadline) -> 
     gathered = await _gather(
         view.targets, "lexical", lambda t, s: s.SearchLexical(ask(t), timeout=deadline.remaining())
     )
-    return _leg(gathered)
+    return _leg(gathered, limit)
 
 
-async def ask_dense(view: View, vector: Vector, limit: int, deadline: Deadline) -> Leg:
-    """The dense leg: the best `limit` documents of every shard. `vector` is float32 [dimension]."""
-    packed = vector.astype("<f4", copy=False).tobytes()
+async def ask_sparse(view: View, terms: SparseVector, limit: int, deadline: Deadline) -> Leg:
+    """The learned-sparse leg: the best `limit` documents of every shard."""
+    fingerprint = view.sparse_encoder.fingerprint if view.sparse_encoder is not None else ""
 
-    def ask(target: Target) -> shard_pb2.SearchDenseRequest:
-        return shard_pb2.SearchDenseRequest(
+    def ask(target: Target) -> shard_pb2.SearchSparseRequest:
+        return shard_pb2.SearchSparseRequest(
             collection=view.collection,
             generation=target.generation,
-            vector=packed,
+            terms=terms.ids.tolist(),
+            weights=terms.weights.tolist(),
             limit=limit,
-            encoder_fingerprint=view.encoder.fingerprint,
+            encoder_fingerprint=fingerprint,
         )
 
     gathered = await _gather(
-        view.targets, "dense", lambda t, s: s.SearchDense(ask(t), timeout=deadline.remaining())
+        view.targets, "sparse", lambda t, s: s.SearchSparse(ask(t), timeout=deadline.remaining())
     )
-    return _leg(gathered)
+    return _leg(gathered, limit)
+
+
+class DenseCalls:
+    """The dense leg's calls, opened before the query's vector is known.
+
+    Setting a call up takes about a millisecond that is then not spent while somebody waits.
+    """
+
+    def __init__(self, view: View, deadline: Deadline) -> None:
+        self._view = view
+        self._calls = {
+            target.shard: target.stub.OpenDense(timeout=deadline.remaining())
+            for target in view.targets
+            if target.stub is not None
+        }
+
+    async def ask(self, vector: Vector, limit: int, likely: LikelyHeads, deadline: Deadline) -> Leg:
+        """The best `limit` documents of every shard. `vector` is float32 [dimension].
+
+        Where `likely` says so, a shard adds the documents that it guesses will be wanted in full.
+        """
+        packed = vector.astype("<f4", copy=False).tobytes()
+
+        async def ask(
+            target: Target, stub: shard_pb2_grpc.ShardServiceAsyncStub
+        ) -> shard_pb2.OpenDenseResponse:
+            call = self._calls[target.shard]
+            if call.done():  # the shard was lost meanwhile, and may be back
+                call = self._calls[target.shard] = stub.OpenDense(timeout=deadline.remaining())
+            request = shard_pb2.OpenDenseRequest(
+                collection=self._view.collection,
+                generation=target.generation,
+                vector=packed,
+                limit=limit,
+                encoder_fingerprint=self._view.encoder.fingerprint,
+                likely_head=likely.get(target.shard),
+            )
+            async with asyncio.timeout(deadline.remaining()):
+                await call.write(request)
+                return await call
+
+        gathered = await _gather(self._view.targets, "dense", ask)
+        head = {
+            found.id: _fetched(found) for reply in gathered.replies.values() for found in reply.head
+        }
+        return replace(_leg(gathered, limit), head=head)
+
+    def close(self) -> None:
+        """Ends the calls that nobody waits for any more."""
+        for call in self._calls.values():
+            call.cancel()
 
 
 async def fetch(
     view: View,
     ranked: Sequence[Fused],
     tokens_for: int,
-    vector: Vector | None,
+    meaning: Meaning,
     deadline: Deadline,
 ) -> tuple[dict[str, Fetched], Sequence[Degradation]]:
-    """Documents and best passages of `ranked`; the first `tokens_for` come with token ids."""
+    """Documents and best passages of `ranked`, with token ids down to rank `tokens_for`."""
+    vector, terms = meaning.vector, meaning.terms
     packed = b"" if vector is None else vector.astype("<f4", copy=False).tobytes()
+    by_terms = vector is None and terms is not None
     wanted: dict[int, list[str]] = {}
     with_tokens: dict[int, int] = {}
-    for place, fused in enumerate(ranked):
+    for fused in ranked:
         wanted.setdefault(fused.shard, []).append(fused.id)
-        with_tokens[fused.shard] = with_tokens.get(fused.shard, 0) + (place < tokens_for)
+        with_tokens[fused.shard] = with_tokens.get(fused.shard, 0) + (fused.rank <= tokens_for)
 
     def ask(target: Target) -> shard_pb2.FetchRequest:
         return shard_pb2.FetchRequest(
@@ -98,6 +186,8 @@ async def fetch(
             ids=wanted[target.shard],
             vector=packed,
             tokens_for=with_tokens[target.shard],
+            terms=terms.ids.tolist() if terms is not None and by_terms else (),
+            weights=terms.weights.tolist() if terms is not None and by_terms else (),
         )
 
     targets = [target for target in view.targets if target.shard in wanted]
@@ -105,7 +195,7 @@ async def fetch(
         targets, "fetch", lambda t, s: s.Fetch(ask(t), timeout=deadline.remaining())
     )
     fetched = {
-        found.id: Fetched(found.document, found.start_byte, found.end_byte, found.token_ids)
+        found.id: _fetched(found)
         for reply in gathered.replies.values()
         for found in reply.documents
     }
@@ -124,6 +214,8 @@ async def _gather(
             return await call(target, target.stub)
         except grpc.aio.AioRpcError as error:
             return _missing(stage, target, _reason(error), error.details() or "no details")
+        except TimeoutError:
+            return _missing(stage, target, "OUT_OF_TIME", "did not answer in time")
 
     replies = await asyncio.gather(*(ask(target) for target in targets))
     answered = {
@@ -145,15 +237,23 @@ def _missing(stage: str, target: Target, reason: str, detail: str) -> Degradatio
 
 
 def _leg(
-    gathered: Gathered[shard_pb2.SearchLexicalResponse] | Gathered[shard_pb2.SearchDenseResponse],
+    gathered: Gathered[shard_pb2.SearchLexicalResponse]
+    | Gathered[shard_pb2.OpenDenseResponse]
+    | Gathered[shard_pb2.SearchSparseResponse],
+    limit: int,
 ) -> Leg:
     replies = gathered.replies
+    rankings = [
+        list(map(Candidate, reply.ranking.ids, reply.ranking.scores, repeat(shard)))
+        for shard, reply in replies.items()
+    ]
     return Leg(
-        rankings=[
-            [Candidate(c.id, c.score, shard) for c in reply.candidates]
-            for shard, reply in replies.items()
-        ],
+        ranking=merge(rankings, limit),
         missing=gathered.missing,
         answered={shard: reply.generation for shard, reply in replies.items()},
         slowest_microseconds=max((r.search_microseconds for r in replies.values()), default=0),
     )
+
+
+def _fetched(found: shard_pb2.FetchedDocument) -> Fetched:
+    return Fetched(found.document, found.start_byte, found.end_byte, found.token_ids)

@@ -13,8 +13,10 @@ from core.rpc import RoleServer, open_channel
 from core.triton import TritonClient
 from gateway.admission import Admission
 from gateway.config import GatewayConfig
+from gateway.embedding_cache import EmbeddingCache
 from gateway.encoder import QueryEncoder
-from gateway.inference import InferenceServicer
+from gateway.inference import Inference, Models
+from gateway.inference_service import InferenceServicer
 from gateway.metrics import GatewayMetrics
 from gateway.passthrough import COLLECTIONS, DOCUMENTS, Passthrough
 from gateway.rerank import Reranker
@@ -32,12 +34,16 @@ class Gateway:
         self._triton = TritonClient.create(config.triton_address)
         self._topology = Topology(config.shards)
         self._indexer = open_channel(config.indexer_address)
-        encoder = QueryEncoder(self._triton, config.model_directory)
-        reranker = Reranker(self._triton, config.reranker_model, config.model_directory)
+        cache = EmbeddingCache(config.embedding_cache_megabytes * 1_000_000, self._metrics)
+        models = Models.of(self._triton, config.model_directory)
+        encoder = QueryEncoder(models.dense, models.sparse, cache)
+        reranker = Reranker(models.cross, config.reranker_model)
         admission = Admission(config.max_concurrent_searches)
         search = Search(self._topology, encoder, reranker)
         self._search = SearchServicer(search, admission, self._metrics, config)
-        self._inference = InferenceServicer(encoder, reranker, admission, config)
+        self._inference = InferenceServicer(
+            Inference(models, cache), admission, self._metrics, config
+        )
         self._server = RoleServer.create(
             config.address, self._add_services, [Boundary(self._metrics.calls), Decoding()]
         )

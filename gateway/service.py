@@ -19,6 +19,7 @@ from gateway.metrics import GatewayMetrics
 from gateway.query import (
     DENSE,
     LEXICAL,
+    SPARSE,
     Answer,
     Degradation,
     Hit,
@@ -36,10 +37,17 @@ DEFAULT_WINDOW = 100
 MAX_RERANK_DEPTH = 200
 
 _LEGS = {
-    search_pb2.SEARCH_MODE_UNSPECIFIED: frozenset({DENSE, LEXICAL}),
-    search_pb2.SEARCH_MODE_HYBRID: frozenset({DENSE, LEXICAL}),
+    # Empty: all that the collection has.
+    search_pb2.SEARCH_MODE_UNSPECIFIED: frozenset[str](),
+    search_pb2.SEARCH_MODE_HYBRID: frozenset[str](),
     search_pb2.SEARCH_MODE_DENSE: frozenset({DENSE}),
     search_pb2.SEARCH_MODE_LEXICAL: frozenset({LEXICAL}),
+    search_pb2.SEARCH_MODE_SPARSE: frozenset({SPARSE}),
+}
+_LEG = {
+    search_pb2.SEARCH_LEG_DENSE: DENSE,
+    search_pb2.SEARCH_LEG_LEXICAL: LEXICAL,
+    search_pb2.SEARCH_LEG_SPARSE: SPARSE,
 }
 _RRF = (search_pb2.FUSION_METHOD_UNSPECIFIED, search_pb2.FUSION_METHOD_RRF)
 
@@ -87,8 +95,6 @@ def query_from_proto(request: search_pb2.SearchRequest, config: GatewayConfig) -
         )
     if request.filter:
         raise Unsupported("filters are not offered yet", field="filter", remedy="leave it empty")
-    if request.mode not in _LEGS:
-        raise InvalidInput("OUT_OF_RANGE", f"{request.mode} is not a SearchMode", field="mode")
     page_size = _count(request.page_size, DEFAULT_PAGE_SIZE, 1, MAX_PAGE_SIZE, "page_size")
     window = max(DEFAULT_WINDOW, page_size)
     return Query(
@@ -96,7 +102,7 @@ def query_from_proto(request: search_pb2.SearchRequest, config: GatewayConfig) -
         text=request.query,
         page_size=page_size,
         window=_count(request.window, window, page_size, MAX_PAGE_SIZE, "window"),
-        legs=_LEGS[request.mode],
+        legs=_legs(request),
         fusion=_fusion(request.fusion),
         rerank=_rerank(request.rerank, config),
         min_position=position_from_proto(request.min_position, "min_position"),
@@ -113,6 +119,7 @@ def answer_to_proto(answer: Answer) -> search_pb2.SearchResponse:
             k=answer.fusion.k,
             dense_weight=answer.fusion.dense_weight,
             lexical_weight=answer.fusion.lexical_weight,
+            sparse_weight=answer.fusion.sparse_weight,
         ),
         rerank=search_pb2.Rerank(
             enabled=answer.rerank.enabled, depth=answer.reranked, weight=answer.rerank.weight
@@ -138,6 +145,7 @@ def answer_to_proto(answer: Answer) -> search_pb2.SearchResponse:
             for shard in answer.shards
         ],
         encoder=model_to_proto(answer.encoder),
+        sparse_encoder=model_to_proto(answer.sparse_encoder),
         reranker=model_to_proto(answer.reranker),
     )
 
@@ -169,6 +177,24 @@ def _number(value: float, low: float, high: float, path: str) -> float:
     return value
 
 
+def _legs(request: search_pb2.SearchRequest) -> frozenset[str]:
+    if request.mode not in _LEGS:
+        raise InvalidInput("OUT_OF_RANGE", f"{request.mode} is not a SearchMode", field="mode")
+    if not request.legs:
+        return _LEGS[request.mode]
+    if request.mode != search_pb2.SEARCH_MODE_UNSPECIFIED:
+        raise InvalidInput(
+            "MALFORMED", "is given beside legs", field="mode", remedy="give one of both"
+        )
+    if unknown := [leg for leg in request.legs if leg not in _LEG]:
+        raise InvalidInput("OUT_OF_RANGE", f"{unknown[0]} is not a SearchLeg", field="legs")
+    if len(set(request.legs)) < len(request.legs):
+        raise InvalidInput(
+            "MALFORMED", "names a leg twice", field="legs", remedy="name each leg once"
+        )
+    return frozenset(_LEG[leg] for leg in request.legs)
+
+
 def _fusion(message: search_pb2.Fusion) -> FusionSettings:
     if message.method not in _RRF:
         raise InvalidInput(
@@ -188,6 +214,7 @@ def _fusion(message: search_pb2.Fusion) -> FusionSettings:
         k=setting("k", 1, 10_000),
         dense_weight=setting("dense_weight", 0, 100),
         lexical_weight=setting("lexical_weight", 0, 100),
+        sparse_weight=setting("sparse_weight", 0, 100),
     )
 
 
@@ -211,6 +238,7 @@ def _hit(hit: Hit, answer: Answer) -> search_pb2.Hit:
         provenance=search_pb2.Provenance(
             dense=_place(fused.places.get(DENSE)),
             lexical=_place(fused.places.get(LEXICAL)),
+            sparse=_place(fused.places.get(SPARSE)),
             fused_score=fused.score,
             fused_rank=fused.rank,
             rerank_logit=hit.ranked.logit,

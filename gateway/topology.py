@@ -18,7 +18,7 @@ from core.deadline import Deadline
 from core.documents import Position
 from core.errors import NotFound, ShardUnavailable
 from core.rpc import open_channel
-from gateway.query import ModelUsed
+from gateway.query import DENSE, LEXICAL, SPARSE, ModelUsed
 from trireme.shard.v1 import shard_pb2, shard_pb2_grpc
 
 log = logging.getLogger(__name__)
@@ -42,12 +42,23 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One collection at one moment: what a query sees from beginning to end."""
+    """One collection at one moment: what a query sees from beginning to end.
+
+    Its vectors have `dimension` components (0: as many as the encoder gives).
+    """
 
     collection: str
     uid: str
     encoder: ModelUsed
     targets: Sequence[Target]
+    dimension: int = 0
+    sparse_encoder: ModelUsed | None = None
+
+    @property
+    def legs(self) -> frozenset[str]:
+        """The legs that the collection has."""
+        always = frozenset({DENSE, LEXICAL})
+        return always if self.sparse_encoder is None else always | {SPARSE}
 
     def covers(self, position: Position) -> bool:
         """Whether every shard that `position` names has published up to it."""
@@ -148,6 +159,8 @@ class Topology:
                 newest.encoder_model, newest.encoder_version, newest.encoder_fingerprint
             ),
             targets=[_target(shard, holders, states) for shard in range(newest.shard_count)],
+            dimension=newest.dimension,
+            sparse_encoder=_sparse_encoder(newest),
         )
 
     async def view_covering(
@@ -206,6 +219,16 @@ class Topology:
     def __repr__(self) -> str:
         connected = sum(peer.connected for peer in self._peers)
         return f"<Topology {connected} of {len(self._peers)} shards>"
+
+
+def _sparse_encoder(state: shard_pb2.CollectionState) -> ModelUsed | None:
+    if not state.sparse_encoder_model:
+        return None
+    return ModelUsed(
+        state.sparse_encoder_model,
+        state.sparse_encoder_version,
+        state.sparse_encoder_fingerprint,
+    )
 
 
 def _target(

@@ -10,12 +10,14 @@ from gateway.query import Degradation, Timing
 
 WAIT = "wait"
 ENCODE = "encode"
+ENCODE_SPARSE = "encode_sparse"
 LEXICAL = "lexical"
 DENSE = "dense"
+SPARSE = "sparse"
 FUSE = "fuse"
 FETCH = "fetch"
 RERANK = "rerank"
-STAGES = (WAIT, ENCODE, LEXICAL, DENSE, FUSE, FETCH, RERANK)
+STAGES = (WAIT, ENCODE, ENCODE_SPARSE, LEXICAL, DENSE, SPARSE, FUSE, FETCH, RERANK)
 
 
 class Span:

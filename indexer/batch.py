@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from core.encoding import SparseVector
 from indexer.changes import Change
 from indexer.passages import Split
 
@@ -33,11 +34,15 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedded:
-    """A document ready for the index: `vectors` is float32 [passages, dimension]."""
+    """A document ready for the index: `vectors` is float32 [passages, dimension].
+
+    `terms` has the weighted terms of each passage if the collection has a learned-sparse leg.
+    """
 
     change: Change
     passages: Sequence[Split]
     vectors: Vectors
+    terms: Sequence[SparseVector] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,7 +17,11 @@ PURGE_ROWS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class CollectionRecord:
-    """A collection as created; nothing of it ever changes. `create_micros` is since 1970."""
+    """A collection as created; nothing of it ever changes. `create_micros` is since 1970.
+
+    `dimension` is that of its vectors, which may be fewer components than its encoder gives. All
+    of `sparse_*` is empty if it has no learned-sparse leg.
+    """
 
     uid: str
     name: str
@@ -30,6 +34,10 @@ class CollectionRecord:
     max_tokens: int
     overlap_tokens: int
     create_micros: int
+    sparse_model: str = ""
+    sparse_version: str = ""
+    sparse_fingerprint: str = ""
+    sparse_dimension: int = 0
 
 
 def find(connection: Connection, name: str, *, field: str = "collection") -> CollectionRecord:

@@ -8,8 +8,10 @@ from core.errors import InvalidInput
 from core.rpc import deadline_of
 from core.wire import timestamp
 from indexer import pages
+from indexer.catalogue import CollectionRecord
 from indexer.clock import moment
-from indexer.collections import Collections, CollectionStatus, Wish
+from indexer.collections import Collections, CollectionStatus
+from indexer.wishes import Wish
 from trireme.v1 import collection_pb2, collection_pb2_grpc
 
 Context = Any
@@ -35,6 +37,9 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
             encoder_version=asked.encoder.version,
             max_tokens=asked.passaging.max_tokens,
             overlap_tokens=asked.passaging.overlap_tokens,
+            dimensions=asked.dimensions,
+            sparse_model=asked.sparse_encoder.model,
+            sparse_version=asked.sparse_encoder.version,
         )
         deadline = deadline_of(
             context, default_seconds=CREATE_SECONDS, longest_seconds=CREATE_SECONDS
@@ -73,6 +78,16 @@ def _check_named(name: str) -> None:
         raise InvalidInput("FIELD_REQUIRED", "is empty", field="name", remedy="name a collection")
 
 
+def _sparse_encoder(record: CollectionRecord) -> collection_pb2.ModelVersion | None:
+    if not record.sparse_model:
+        return None
+    return collection_pb2.ModelVersion(
+        model=record.sparse_model,
+        version=record.sparse_version,
+        fingerprint=record.sparse_fingerprint,
+    )
+
+
 def _to_proto(status: CollectionStatus) -> collection_pb2.Collection:
     record = status.record
     return collection_pb2.Collection(
@@ -87,6 +102,9 @@ def _to_proto(status: CollectionStatus) -> collection_pb2.Collection:
         passaging=collection_pb2.Passaging(
             max_tokens=record.max_tokens, overlap_tokens=record.overlap_tokens
         ),
+        dimensions=record.dimension,
+        sparse_encoder=_sparse_encoder(record),
+        similarity=record.similarity,
         create_time=timestamp(moment(record.create_micros)),
         document_count=sum(progress.documents for progress, _ in status.shards),
         shards=[

@@ -4,41 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from core.deadline import Deadline
-from core.errors import InvalidInput, TriremeError
+from core.errors import TriremeError
 from core.index_store import CollectionEntry
 from indexer import catalogue, heads
 from indexer.catalogue import CollectionRecord
-from indexer.clock import now_micros
-from indexer.encoders import TextEncoder
 from indexer.fleet import Fleet
 from indexer.heads import Progress
 from indexer.shared import Shared
+from indexer.wishes import Wish, grant
 
 log = logging.getLogger(__name__)
-
-LEAST_TOKENS = 16
-DEFAULT_OVERLAP = 32
-
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What a caller asks of a new collection; empty and 0 mean the default."""
-
-    name: str
-    encoder_model: str = ""
-    encoder_version: str = ""
-    max_tokens: int = 0
-    overlap_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +58,11 @@ class Collections:
     async def create(self, wish: Wish, deadline: Deadline) -> CollectionStatus:
         """Creates a collection and returns once every shard has its first, empty generation.
 
-        Raises InvalidInput, CollectionExists, NotFound (MODEL_NOT_FOUND), TritonUnavailable,
-        StorageFull, OutOfTime; nothing is left of it then.
+        Raises InvalidInput, CollectionExists, NotFound (MODEL_NOT_FOUND), ModelMismatch,
+        TritonUnavailable, StorageFull, OutOfTime; nothing is left of it then.
         """
-        check_name(wish.name)
-        encoder = await self._encoder(wish, deadline)
-        record = self._record(wish, encoder)
+        config = self._shared.config
+        record = await grant(wish, self._shared.encoders, config, deadline)
         await self._shared.database.write(lambda connection: catalogue.add(connection, record))
         try:
             await self._shared.work("create", partial(self._create_files, record))
@@ -118,30 +98,6 @@ class Collections:
         self._purge_later(record.uid)
         log.info("collection deleted", extra={"collection": name, "uid": record.uid})
 
-    async def _encoder(self, wish: Wish, deadline: Deadline) -> TextEncoder:
-        model = wish.encoder_model or self._shared.config.encoder_model
-        if not wish.encoder_version:
-            return await self._shared.encoders.newest(model, deadline)
-        return await self._shared.encoders.get(model, wish.encoder_version, deadline)
-
-    def _record(self, wish: Wish, encoder: TextEncoder) -> CollectionRecord:
-        info = encoder.info
-        room = info.max_length - encoder.tokenizer.single.count
-        max_tokens, overlap_tokens = passaging(wish.max_tokens, wish.overlap_tokens, room)
-        return CollectionRecord(
-            uid=uuid.uuid4().hex,
-            name=wish.name,
-            shard_count=self._shared.config.shard_count,
-            encoder_model=info.name,
-            encoder_version=info.version,
-            encoder_fingerprint=info.fingerprint,
-            dimension=info.dimension,
-            similarity=info.similarity,
-            max_tokens=max_tokens,
-            overlap_tokens=overlap_tokens,
-            create_micros=now_micros(),
-        )
-
     async def _statuses(self, records: Sequence[CollectionRecord]) -> list[CollectionStatus]:
         uids = [record.uid for record in records]
         rows = await self._shared.database.read(lambda connection: heads.progress(connection, uids))
@@ -175,42 +131,3 @@ class Collections:
                 pass
         except TriremeError as error:
             log.warning("rows not cleared away", extra={"uid": uid, "why": str(error)})
-
-
-def check_name(name: str) -> None:
-    """Raises InvalidInput unless this can be a collection's name."""
-    if not name:
-        raise InvalidInput(
-            "FIELD_REQUIRED", "is empty", field="collection.name", remedy="give it a name"
-        )
-    if not _NAME.fullmatch(name):
-        raise InvalidInput(
-            "MALFORMED",
-            f"{name[:80]!r} is not a collection's name",
-            field="collection.name",
-            remedy="use 1 to 63 of a-z, 0-9, - and _, with a letter first",
-        )
-
-
-def passaging(max_tokens: int, overlap_tokens: int, room: int) -> tuple[int, int]:
-    """Tokens per passage and overlap, defaults filled in; `room` is what the encoder takes.
-
-    Raises InvalidInput.
-    """
-    if max_tokens and not LEAST_TOKENS <= max_tokens <= room:
-        raise InvalidInput(
-            "OUT_OF_RANGE",
-            f"is {max_tokens}",
-            field="collection.passaging.max_tokens",
-            remedy=f"give {LEAST_TOKENS} to {room}, or 0 for {room}",
-        )
-    size = max_tokens or room
-    most = (size - 1) // 2
-    if not 0 <= overlap_tokens <= most:
-        raise InvalidInput(
-            "OUT_OF_RANGE",
-            f"is {overlap_tokens}",
-            field="collection.passaging.overlap_tokens",
-            remedy=f"give less than half of {size}, or 0 for the default",
-        )
-    return size, overlap_tokens or min(DEFAULT_OVERLAP, most)

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, make_url, select
+from sqlalchemy import Connection, Engine, create_engine, event, insert, make_url, select, update
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
@@ -228,6 +228,13 @@ def _prepare(connection: Connection) -> None:
     tables.metadata.create_all(connection)
     if found is None:
         connection.execute(insert(tables.meta).values(key="format", value=str(tables.FORMAT)))
+    elif int(found) < tables.FORMAT:
+        tables.add_missing_columns(connection)
+        connection.execute(
+            update(tables.meta)
+            .where(tables.meta.c.key == "format")
+            .values(value=str(tables.FORMAT))
+        )
 
 
 def _ours(error: SQLAlchemyError) -> TriremeError:

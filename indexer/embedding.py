@@ -1,9 +1,9 @@
-"""Documents to vectors, whatever happens: waits while Triton is away, sets poison aside.
+"""Documents to vectors and terms, whatever happens: waits while Triton is away, sets poison aside.
 
 A failure is the service's or a document's. The service's are waited out and never counted. If a
 batch fails though a harmless text goes through, the batch is halved until the document at fault
 stands alone; that one is tried MAX_ATTEMPTS times, counted in the document store before each, and
-then goes into the index without a dense part.
+then goes into the index without passages: it is found by its words alone.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from core.deadline import Deadline
+from core.encoding import SparseVector
 from core.errors import BadModelOutput, TriremeError
-from indexer import suspects
+from indexer import encoder_set, suspects
 from indexer.batch import Embedded, Prepared, Vectors
 from indexer.catalogue import CollectionRecord
 from indexer.changes import Change
-from indexer.encoders import TextEncoder
+from indexer.encoder_set import Encoded, EncoderSet
 from indexer.shared import Shared
 from indexer.stall import Stall
 
@@ -41,16 +42,16 @@ class Embedder:
         self._shared = shared
         self._stall = stall
 
-    async def encoder(self) -> TextEncoder:
-        """The collection's encoder, as soon as Triton serves it."""
+    async def encoders(self) -> EncoderSet:
+        """The collection's encoders, as soon as Triton serves them."""
         while True:
             try:
-                encoder = await self._get()
+                encoders = await self._get()
             except TriremeError as error:
                 await self._stall.wait(str(error))
             else:
                 self._stall.clear()
-                return encoder
+                return encoders
 
     async def embed(self, documents: Sequence[Prepared]) -> list[Embedded]:
         """The documents with their vectors, in order; those that fail alone have no passages."""
@@ -58,16 +59,16 @@ class Embedder:
             if document.failure:
                 await self._set_aside(document.change, document.failure)
         whole = [document for document in documents if document.passages]
-        vectors = await self._embed(whole)
-        found = {d.change.sequence: v for d, v in zip(whole, vectors, strict=True)}
+        encoded = await self._embed(whole)
+        found = {d.change.sequence: e for d, e in zip(whole, encoded, strict=True)}
         return [self._embedded(each, found.get(each.change.sequence)) for each in documents]
 
-    def _embedded(self, document: Prepared, vectors: Vectors | None) -> Embedded:
-        if vectors is not None:
-            return Embedded(document.change, document.passages, vectors)
+    def _embedded(self, document: Prepared, encoded: Encoded | None) -> Embedded:
+        if encoded is not None:
+            return Embedded(document.change, document.passages, encoded.vectors, encoded.terms)
         return Embedded(document.change, (), np.zeros((0, self._record.dimension), np.float32))
 
-    async def _embed(self, documents: Sequence[Prepared]) -> list[Vectors | None]:
+    async def _embed(self, documents: Sequence[Prepared]) -> list[Encoded | None]:
         if not documents:
             return []
         try:
@@ -78,7 +79,7 @@ class Embedder:
         middle = len(documents) // 2
         return await self._embed(documents[:middle]) + await self._embed(documents[middle:])
 
-    async def _try_alone(self, document: Prepared, reason: str) -> Vectors | None:
+    async def _try_alone(self, document: Prepared, reason: str) -> Encoded | None:
         """Further attempts at a document that has just failed alone; None once it is set aside."""
         await self._count_attempt(document.change)
         while await self._count_attempt(document.change) <= MAX_ATTEMPTS:
@@ -89,8 +90,8 @@ class Embedder:
         await self._set_aside(document.change, reason)
         return None
 
-    async def _encode_if_well(self, documents: Sequence[Prepared]) -> list[Vectors]:
-        """Each document's vectors; raises _Refused if they fail while the service is well."""
+    async def _encode_if_well(self, documents: Sequence[Prepared]) -> list[Encoded]:
+        """Each document encoded; raises _Refused if they fail while the service is well."""
         reason = ""
         for _ in range(STRIKES):
             try:
@@ -103,38 +104,41 @@ class Embedder:
                 await self._until_well(reason)
         raise _Refused(reason)
 
-    async def _encode(self, documents: Sequence[Prepared]) -> list[Vectors]:
-        encoder = await self._get()
-        ids = [passage.token_ids for document in documents for passage in document.passages]
-        parts = []
-        for first, end in _slices([len(each) for each in ids], self._shared.config.embed_tokens):
-            deadline = Deadline.after(self._shared.config.embed_seconds)
-            parts.append(await encoder.encode(ids[first:end], deadline))
-        ends = itertools.accumulate(len(document.passages) for document in documents)
-        return np.split(np.concatenate(parts), list(ends)[:-1])
+    async def _encode(self, documents: Sequence[Prepared]) -> list[Encoded]:
+        encoders = await self._get()
+        passages = [passage for document in documents for passage in document.passages]
+        lengths = [len(passage.token_ids) for passage in passages]
+        vectors: list[Vectors] = []
+        terms: list[SparseVector] = []
+        for first, end in _slices(lengths, self._shared.config.embed_tokens):
+            part = await encoders.encode(passages[first:end], self._patience())
+            vectors.append(part.vectors)
+            terms += part.terms
+        together = np.concatenate(vectors)
+        ends = [*itertools.accumulate(len(document.passages) for document in documents)]
+        return [
+            Encoded(together[first:end], terms[first:end])
+            for first, end in itertools.pairwise([0, *ends])
+        ]
 
     async def _until_well(self, reason: str) -> None:
         """Returns once a harmless text can be embedded."""
-        self._shared.encoders.forget(self._record.encoder_model, self._record.encoder_version)
+        encoder_set.forget(self._record, self._shared.encoders)
         while True:
             try:
-                encoder = await self._get()
-                harmless = encoder.tokenizer.encode("a").ids
-                await encoder.encode([harmless], Deadline.after(self._shared.config.embed_seconds))
+                encoders = await self._get()
+                await encoders.try_out(self._patience())
             except TriremeError as error:
                 await self._stall.wait(str(error) or reason)
             else:
                 self._stall.clear()
                 return
 
-    async def _get(self) -> TextEncoder:
-        record = self._record
-        return await self._shared.encoders.get(
-            record.encoder_model,
-            record.encoder_version,
-            Deadline.after(self._shared.config.embed_seconds),
-            fingerprint=record.encoder_fingerprint,
-        )
+    async def _get(self) -> EncoderSet:
+        return await EncoderSet.open(self._record, self._shared.encoders, self._patience())
+
+    def _patience(self) -> Deadline:
+        return Deadline.after(self._shared.config.embed_seconds)
 
     async def _count_attempt(self, change: Change) -> int:
         uid, shard = self._record.uid, self._shard

@@ -26,7 +26,7 @@ from indexer.embedding import Embedder
 from indexer.heads import Head
 from indexer.merge import MergePolicy
 from indexer.ownership import Ownership
-from indexer.preparing import passaging_of, prepare
+from indexer.preparing import Preparer
 from indexer.shard_index import ShardIndex
 from indexer.shared import Shared, to_its_end
 from indexer.stall import Stall
@@ -157,11 +157,11 @@ class ShardIngest:
         changes = await self._read(ownership, after)
         set_aside = await self._set_aside(ownership, after, changes)
         folded = fold(changes)
-        encoder = await self._embedder.encoder()
-        passaging = passaging_of(self._record, encoder, self._shared.config.title_tokens)
+        encoders = await self._embedder.encoders()
+        preparer = Preparer(self._record, encoders, self._shared.config.title_tokens)
         await ownership.begin_attempt(changes[-1].sequence)
         prepared = await self._shared.work(
-            "split", lambda: prepare(folded.upserts, encoder, passaging, set_aside=set_aside)
+            "split", lambda: preparer.prepare(folded.upserts, set_aside=set_aside)
         )
         with self._shared.metrics.step_seconds.labels("embed").time():
             documents = await self._embedder.embed(prepared)
@@ -213,13 +213,13 @@ class ShardIngest:
         """Both halves at the same time; whichever fails, the other ends before this returns."""
         work = self._shared.work
         halves = (
-            work("segment", lambda: index.dense.apply(batch)),
+            work("segment", lambda: index.segments.apply(batch)),
             work("lexical", lambda: index.lexical.apply(batch)),
         )
         for result in await asyncio.gather(*halves, return_exceptions=True):
             if result is not None:
                 raise result
-        if await work("merge", lambda: index.dense.merge(self._policy)):
+        if await work("merge", lambda: index.segments.merge(self._policy)):
             self._shared.metrics.merges.inc()
 
     async def _publish(self, ownership: Ownership, index: ShardIndex, place: Place) -> None:
@@ -264,7 +264,7 @@ class ShardIngest:
         metrics = self._shared.metrics
         metrics.indexed.inc(len(batch.documents))
         metrics.lag.labels(*labels).set(max(0, self._head - batch.end.sequence))
-        metrics.segments.labels(*labels).set(len(index.dense))
+        metrics.segments.labels(*labels).set(len(index.segments))
         metrics.visible_seconds.observe(max(0, now_micros() - batch.oldest_micros) / 1e6)
 
     def _read_current(self) -> Manifest | None:

@@ -8,7 +8,7 @@ cut in every passage that holds it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,11 +32,15 @@ class Passaging:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """One passage: its bytes in the UTF-8 text, and what is embedded (int32 ids, head too)."""
+    """One passage: its bytes in the UTF-8 text, and what is embedded (int32 ids, head too).
+
+    `sparse_ids` is the same in the sparse encoder's tokens, empty where there is none.
+    """
 
     start_byte: int
     end_byte: int
     token_ids: NDArray[np.int32]
+    sparse_ids: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
 
 
 def head_of(prompt: str, title: str, text: str) -> str:
@@ -66,6 +70,15 @@ def split(tokens: Tokens, head_bytes: int, passaging: Passaging) -> list[Split]:
         )
         for first, end in windows(text_count, window, overlap)
     ]
+
+
+def whole(tokens: Tokens, head_bytes: int, passaging: Passaging) -> NDArray[np.int32]:
+    """The token ids of one passage, given those of its head and text together: int32 [<= room]."""
+    head_count = int(np.searchsorted(tokens.ends, head_bytes, side="right"))
+    text = tokens.ids[head_count:]
+    head = tokens.ids[: min(head_count, passaging.head if len(text) else passaging.room)]
+    ids: NDArray[np.int32] = np.concatenate([head, text])[: passaging.room]
+    return ids
 
 
 def windows(count: int, size: int, overlap: int) -> Iterator[tuple[int, int]]:

@@ -9,7 +9,12 @@ from core.deadline import Deadline
 from core.documents import Document, check_batch, check_id, check_ids, check_text
 from core.errors import InvalidInput, NotFound, TriremeError
 from core.rpc import deadline_of
-from core.wire import document_from_proto, document_to_proto, position_to_proto
+from core.wire import (
+    batch_error_to_proto,
+    document_from_proto,
+    document_to_proto,
+    position_to_proto,
+)
 from indexer import pages
 from indexer.fleet import Fleet
 from indexer.metrics import IndexerMetrics
@@ -53,7 +58,7 @@ class DocumentServicer(document_pb2_grpc.DocumentServiceServicer):
             except StopAsyncIteration:
                 return
             except TriremeError as error:
-                response.error.CopyFrom(_batch_error(error))
+                response.error.CopyFrom(batch_error_to_proto(error))
             else:
                 response.position.CopyFrom(position_to_proto(receipt.position))
             yield response
@@ -138,13 +143,6 @@ def _check_collection(name: str) -> None:
 
 def _check_request_id(request_id: str) -> None:
     check_text(request_id, MAX_REQUEST_ID_BYTES, "request_id")
-
-
-def _batch_error(error: TriremeError) -> document_pb2.BatchError:
-    code, _ = error.code.value
-    return document_pb2.BatchError(
-        code=code, reason=error.reason, message=str(error), field=error.field
-    )
 
 
 def _deadline(context: Context) -> Deadline:

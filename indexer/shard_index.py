@@ -13,26 +13,33 @@ from pathlib import Path
 
 from core import fsops
 from core.index_store import ShardStore
-from core.manifest import EncoderEntry, FileEntry, Manifest, SegmentEntry, sha256_of
+from core.manifest import (
+    EncoderEntry,
+    FileEntry,
+    Manifest,
+    SegmentEntry,
+    SparseEncoderEntry,
+    sha256_of,
+)
 from indexer.batch import Place
 from indexer.catalogue import CollectionRecord
 from indexer.changes import first_chain
-from indexer.dense_part import DensePart
 from indexer.lexical_part import LexicalPart
+from indexer.segment_part import SegmentPart
 
 
 class ShardIndex:
-    """`dense` and `lexical` may be changed at the same time; then `stage` describes both."""
+    """`segments` and `lexical` may be changed at the same time; then `stage` describes both."""
 
     def __init__(
         self,
         record: CollectionRecord,
         shard: int,
         directory: Path,
-        dense: DensePart,
+        segments: SegmentPart,
         lexical: LexicalPart,
     ) -> None:
-        self.dense = dense
+        self.segments = segments
         self.lexical = lexical
         self.place = Place(0, first_chain(record.uid, shard))
         self._record = record
@@ -55,12 +62,16 @@ class ShardIndex:
         says.
         """
         segments: Sequence[SegmentEntry] = manifest.segments if manifest is not None else ()
-        entries: Sequence[FileEntry] = manifest.lexical if manifest is not None else ()
+        lexical: Sequence[FileEntry] = manifest.lexical if manifest is not None else ()
         fsops.remove_tree(directory)
         fsops.make_directory(directory)
-        dense = DensePart(files, directory, record.dimension, segments)
-        lexical = LexicalPart(files, directory, entries)
-        index = cls(record, shard, directory, dense, lexical)
+        index = cls(
+            record,
+            shard,
+            directory,
+            SegmentPart(files, directory, record, segments),
+            LexicalPart(files, directory, lexical),
+        )
         if manifest is not None:
             index.place = Place(manifest.sequence, manifest.chain)
             index._previous = sha256_of(manifest.to_bytes())
@@ -68,7 +79,7 @@ class ShardIndex:
 
     def stage(self, place: Place, *, epoch: int, generation: int) -> Manifest:
         """The manifest of this state, which covers the feed up to `place`; all files durable."""
-        segments = self.dense.stage()
+        segments = self.segments.stage()
         record = self._record
         self.place = place
         return Manifest(
@@ -87,6 +98,7 @@ class ShardIndex:
             documents=sum(each.documents - each.dead_documents for each in segments),
             passages=sum(each.passages - each.dead_passages for each in segments),
             created_at=time.time(),
+            sparse_encoder=_sparse_encoder_entry(record),
         )
 
     def published(self, sha256: str) -> None:
@@ -99,7 +111,7 @@ class ShardIndex:
         fsops.remove_tree(self._directory)
 
     def __repr__(self) -> str:
-        return f"<ShardIndex {len(self.dense)} segments, up to change {self.place.sequence}>"
+        return f"<ShardIndex {len(self.segments)} segments, up to change {self.place.sequence}>"
 
 
 def _encoder_entry(record: CollectionRecord) -> EncoderEntry:
@@ -111,4 +123,15 @@ def _encoder_entry(record: CollectionRecord) -> EncoderEntry:
         similarity=record.similarity,
         max_tokens=record.max_tokens,
         overlap_tokens=record.overlap_tokens,
+    )
+
+
+def _sparse_encoder_entry(record: CollectionRecord) -> SparseEncoderEntry | None:
+    if not record.sparse_model:
+        return None
+    return SparseEncoderEntry(
+        model=record.sparse_model,
+        version=record.sparse_version,
+        fingerprint=record.sparse_fingerprint,
+        dimension=record.sparse_dimension,
     )

@@ -6,6 +6,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
     Index,
     Integer,
     MetaData,
@@ -13,10 +14,16 @@ from sqlalchemy import (
     Table,
     Text,
     false,
+    inspect,
 )
+from sqlalchemy.schema import CreateColumn
 
-FORMAT = 1
-"""Version of this layout; a store with a higher one is refused."""
+FORMAT = 2
+"""Version of this layout; a store with a higher one is refused, one with a lower one is brought up.
+
+    1   the first
+    2   collections may have a sparse encoder
+"""
 
 metadata = MetaData()
 
@@ -46,6 +53,11 @@ collection = Table(
     Column("max_tokens", Integer, nullable=False),
     Column("overlap_tokens", Integer, nullable=False),
     Column("create_micros", BigInteger, nullable=False),
+    # Since format 2; empty for collections without a learned-sparse leg.
+    Column("sparse_model", Text, nullable=False, server_default=""),
+    Column("sparse_version", Text, nullable=False, server_default=""),
+    Column("sparse_fingerprint", Text, nullable=False, server_default=""),
+    Column("sparse_dimension", Integer, nullable=False, server_default="0"),
 )
 
 # Collections whose rows and files are still to be cleared away.
@@ -127,3 +139,13 @@ suspect = Table(
     Column("first_micros", BigInteger, nullable=False),
     Column("last_micros", BigInteger, nullable=False),
 )
+
+
+def add_missing_columns(connection: Connection) -> None:
+    """Brings the tables of an earlier format up to this one; new columns have server defaults."""
+    for table in metadata.sorted_tables:
+        present = {column["name"] for column in inspect(connection).get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in present:
+                clause = CreateColumn(column).compile(dialect=connection.dialect)
+                connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {clause}")

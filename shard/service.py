@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import grpc
-import numpy as np
 
-from core.errors import InvalidInput, ModelMismatch
+from core.errors import InvalidInput
 from core.manifest import Manifest
-from core.wire import document_to_proto
+from shard import wire
 from shard.library import Library
+from shard.likely_head import likely_head
 from shard.metrics import ShardMetrics
 from shard.searcher import Searcher
-from shard.snapshot import Fetched, Snapshot, Vector
+from shard.snapshot import Candidate, Snapshot, Vector
 from trireme.shard.v1 import shard_pb2, shard_pb2_grpc
-
-MAX_LIMIT = 10_000
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,57 +40,101 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
             change = self._library.next_change()
             serving = self._library.serving()
             if serving != sent:
-                yield _news(sent, serving)
+                yield wire.news(sent, serving)
                 sent = serving
             await change.wait()
 
     async def SearchLexical(  # noqa: N802
         self, request: shard_pb2.SearchLexicalRequest, context: Context
     ) -> shard_pb2.SearchLexicalResponse:
-        limit = _limit_of(request.limit)
+        limit = wire.limit_of(request.limit)
         snapshot = self._library.find(request.collection, request.generation)
         # Term by term, BM25 skips most documents.
         rows = snapshot.manifest.documents // 16 * (1 + len(request.query) // 64)
         candidates, seconds = await self._timed(
             "lexical", rows, snapshot.search_lexical, request.query, limit
         )
-        response = shard_pb2.SearchLexicalResponse(
-            generation=_generation(snapshot), search_microseconds=round(seconds * 1e6)
+        return shard_pb2.SearchLexicalResponse(
+            ranking=wire.ranking(candidates),
+            generation=wire.generation(snapshot),
+            search_microseconds=round(seconds * 1e6),
         )
-        for found in candidates:
-            response.candidates.add(id=found.id, score=found.score)
-        return response
 
-    async def SearchDense(  # noqa: N802
-        self, request: shard_pb2.SearchDenseRequest, context: Context
-    ) -> shard_pb2.SearchDenseResponse:
-        limit = _limit_of(request.limit)
+    async def OpenDense(  # noqa: N802
+        self, requests: AsyncIterator[shard_pb2.OpenDenseRequest], context: Context
+    ) -> shard_pb2.OpenDenseResponse:
+        async for request in requests:
+            return await self._search_dense(request)
+        raise InvalidInput("FIELD_REQUIRED", "the stream ended without one", field="request")
+
+    async def _search_dense(
+        self, request: shard_pb2.OpenDenseRequest
+    ) -> shard_pb2.OpenDenseResponse:
+        limit = wire.limit_of(request.limit)
         snapshot = self._library.find(request.collection, request.generation)
-        vector = _vector_of(request.vector, snapshot)
-        _check_encoder(request.encoder_fingerprint, snapshot)
+        vector = wire.vector_of(request.vector, snapshot)
+        wire.check_encoder(request.encoder_fingerprint, snapshot)
+        wire.check_head(request.likely_head)
         candidates, seconds = await self._timed(
             "dense", snapshot.manifest.passages, snapshot.search_dense, vector, limit
         )
-        response = shard_pb2.SearchDenseResponse(
-            generation=_generation(snapshot), search_microseconds=round(seconds * 1e6)
+        return shard_pb2.OpenDenseResponse(
+            ranking=wire.ranking(candidates),
+            generation=wire.generation(snapshot),
+            search_microseconds=round(seconds * 1e6),
+            head=await self._head(request.likely_head, candidates, snapshot, vector),
         )
-        for found in candidates:
-            response.candidates.add(id=found.id, score=found.score)
-        return response
+
+    async def SearchSparse(  # noqa: N802
+        self, request: shard_pb2.SearchSparseRequest, context: Context
+    ) -> shard_pb2.SearchSparseResponse:
+        limit = wire.limit_of(request.limit)
+        snapshot = self._library.find(request.collection, request.generation)
+        terms = wire.terms_of(request.terms, request.weights)
+        wire.check_sparse_encoder(request.encoder_fingerprint, snapshot)
+        # Each term of a query is in a part of the passages.
+        rows = snapshot.manifest.passages // 4
+        candidates, seconds = await self._timed(
+            "sparse", rows, snapshot.search_sparse, terms, limit
+        )
+        return shard_pb2.SearchSparseResponse(
+            ranking=wire.ranking(candidates),
+            generation=wire.generation(snapshot),
+            search_microseconds=round(seconds * 1e6),
+        )
 
     async def Fetch(  # noqa: N802
         self, request: shard_pb2.FetchRequest, context: Context
     ) -> shard_pb2.FetchResponse:
         snapshot = self._library.find(request.collection, request.generation)
-        vector = _vector_of(request.vector, snapshot) if request.vector else None
+        vector = wire.vector_of(request.vector, snapshot) if request.vector else None
+        terms = wire.terms_of(request.terms, request.weights) if request.terms else None
         fetched, _ = await self._timed(
-            "fetch", len(request.ids), snapshot.fetch, request.ids, vector
+            "fetch", len(request.ids), snapshot.fetch, request.ids, vector, terms
         )
         wanted = set(request.ids[: request.tokens_for])
         return shard_pb2.FetchResponse(
-            documents=[_fetched(item, item.document.id in wanted) for item in fetched],
-            generation=_generation(snapshot),
+            documents=[wire.document(item, item.id in wanted) for item in fetched],
+            generation=wire.generation(snapshot),
         )
+
+    async def _head(
+        self,
+        wanted: shard_pb2.LikelyHead,
+        found: Sequence[Candidate],
+        snapshot: Snapshot,
+        vector: Vector,
+    ) -> list[shard_pb2.FetchedDocument]:
+        """The documents that the caller will most likely want in full."""
+        if wanted.limit <= 0:
+            return []
+        others = dict(zip(wanted.ids, wanted.scores, strict=True))
+        dense = {candidate.id: candidate.place for candidate in found}
+        ids = likely_head(list(dense), others, wanted.limit, weight=wanted.weight, k=wanted.k)
+        places = [dense[id] for id in ids if id in dense]
+        places += snapshot.find([id for id in ids if id not in dense])
+        fetched, _ = await self._timed("fetch", len(places), snapshot.read, places, vector)
+        return [wire.document(item, wanted.with_tokens) for item in fetched]
 
     async def _timed(
         self, leg: str, rows: int, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
@@ -108,83 +149,3 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
         result, seconds = await self._searcher.run(rows, search)
         self._seconds.labels(leg).observe(seconds)
         return result, seconds
-
-
-def _news(
-    sent: Mapping[str, Manifest] | None, serving: Mapping[str, Manifest]
-) -> shard_pb2.WatchResponse:
-    before = sent or {}
-    return shard_pb2.WatchResponse(
-        collections=[
-            _state(name, manifest)
-            for name, manifest in sorted(serving.items())
-            if before.get(name) is not manifest
-        ],
-        removed=sorted(before.keys() - serving.keys()),
-        full=sent is None,
-    )
-
-
-def _state(name: str, manifest: Manifest) -> shard_pb2.CollectionState:
-    return shard_pb2.CollectionState(
-        collection=name,
-        uid=manifest.uid,
-        shard=manifest.shard,
-        shard_count=manifest.shard_count,
-        epoch=manifest.epoch,
-        generation=manifest.generation,
-        sequence=manifest.sequence,
-        encoder_model=manifest.encoder.model,
-        encoder_version=manifest.encoder.version,
-        encoder_fingerprint=manifest.encoder.fingerprint,
-        document_count=manifest.documents,
-        passage_count=manifest.passages,
-    )
-
-
-def _limit_of(limit: int) -> int:
-    if not 1 <= limit <= MAX_LIMIT:
-        raise InvalidInput("OUT_OF_RANGE", f"{limit} is not 1 to {MAX_LIMIT:,}", field="limit")
-    return limit
-
-
-def _vector_of(data: bytes, snapshot: Snapshot) -> Vector:
-    dimension = snapshot.manifest.encoder.dimension
-    if len(data) != 4 * dimension:
-        raise InvalidInput(
-            "MALFORMED", f"{len(data)} bytes are not {dimension} float32 numbers", field="vector"
-        )
-    vector = np.frombuffer(data, "<f4")
-    if not math.isfinite(float(vector.sum())):
-        raise InvalidInput("MALFORMED", "holds numbers that are not finite", field="vector")
-    return vector
-
-
-def _check_encoder(fingerprint: str, snapshot: Snapshot) -> None:
-    encoder = snapshot.manifest.encoder
-    if fingerprint != encoder.fingerprint:
-        raise ModelMismatch(
-            f"generation {snapshot.manifest.generation} was built with {encoder.model} version "
-            f"{encoder.version}, fingerprint {encoder.fingerprint}, not {fingerprint}",
-            field="encoder_fingerprint",
-            remedy="embed the query with that version",
-        )
-
-
-def _generation(snapshot: Snapshot) -> shard_pb2.GenerationUsed:
-    manifest = snapshot.manifest
-    return shard_pb2.GenerationUsed(
-        epoch=manifest.epoch, generation=manifest.generation, sequence=manifest.sequence
-    )
-
-
-def _fetched(fetched: Fetched, with_tokens: bool) -> shard_pb2.FetchedDocument:
-    message = shard_pb2.FetchedDocument(
-        id=fetched.document.id, document=document_to_proto(fetched.document).SerializeToString()
-    )
-    if fetched.passage is not None:
-        message.start_byte = fetched.passage.start_byte
-        message.end_byte = fetched.passage.end_byte
-        if with_tokens:
-            message.token_ids.extend(fetched.passage.token_ids.tolist())
-    return message

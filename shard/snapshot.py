@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,24 +18,51 @@ from core.errors import CorruptFile, ModelMismatch
 from core.index_store import ShardStore, check_counts
 from core.lexical import LexicalReader
 from core.manifest import Manifest, SegmentEntry
-from core.segment import Passage, Segment, keys_of, nearest_documents
+from core.searching import heaviest_documents, nearest_documents
+from core.segment import Passage, Segment, keys_of
+from core.similarity import COSINE, DOT
 
 Vector = NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Terms:
+    """A query of the learned-sparse leg: distinct int32 `ids`, float32 `weights` above 0."""
+
+    ids: NDArray[np.int32]
+    weights: NDArray[np.float32]
+
+
 class Candidate(NamedTuple):
-    """A document in one leg, with the leg's own score."""
+    """A document in one leg, with the leg's own score and its place in the snapshot."""
 
     id: str
     score: float
+    place: int
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A document with the passage that answers best; None if it has no passages."""
+    """Where a document lies, with the passage that answers best; None if it has no passages."""
 
-    document: Document
+    segment: Segment
+    row: int
     passage: Passage | None
+
+    @property
+    def id(self) -> str:
+        """The document's id."""
+        return self.segment.ids[self.row]
+
+    @property
+    def document(self) -> Document:
+        """The document as it was stored."""
+        return self.segment.read(self.row).document
+
+    @property
+    def serialised(self) -> bytes:
+        """The document as a trireme.v1.Document."""
+        return self.segment.serialised(self.row)
 
 
 class Snapshot:
@@ -51,8 +79,11 @@ class Snapshot:
         self._segments = tuple(segments)
         self._lexical = lexical
         self._directory = directory
+        # A place is a document's row, counted on through the segments.
         self._ids: list[str] = []
+        self._starts: list[int] = []
         for segment in segments:
+            self._starts.append(len(self._ids))
             self._ids += segment.ids
         sequences = np.concatenate([np.zeros(0, np.int64), *(s.sequences for s in segments)])
         self._by_sequence = np.argsort(sequences, kind="stable")
@@ -87,31 +118,60 @@ class Snapshot:
         """The best `limit` documents by BM25, ties by ascending id."""
         sequences, scores = self._lexical.search(query, limit)
         places = self._by_sequence[np.searchsorted(self._sequences, sequences)].tolist()
-        ids = self._ids
-        return _best(
-            [(ids[place], score) for place, score in zip(places, scores, strict=True)], limit
-        )
+        return self._best(places, scores, limit)
 
     def search_dense(self, vector: Vector, limit: int) -> list[Candidate]:
         """The best `limit` documents by their best passage, ties by ascending id."""
-        places, scores = nearest_documents(self._segments, vector, limit)
-        ids = self._ids
-        return _best(
-            [(ids[place], score) for place, score in zip(places, scores, strict=True)], limit
-        )
+        return self._best(*nearest_documents(self._segments, vector, limit), limit)
 
-    def fetch(self, ids: Sequence[str], vector: Vector | None) -> list[Fetched]:
-        """The documents of these ids that are here, in this order, each with its best passage."""
+    def search_sparse(self, terms: Terms, limit: int) -> list[Candidate]:
+        """The best `limit` documents by weighted terms of their best passage, ties by id."""
+        found = heaviest_documents(self._segments, terms.ids, terms.weights, limit)
+        return self._best(*found, limit)
+
+    def find(self, ids: Sequence[str]) -> list[int]:
+        """The places of those ids that are here, in this order."""
+        if not ids:
+            return []
         keys = keys_of(ids)
-        places: list[tuple[Segment, int] | None] = [None] * len(ids)
-        for segment in self._segments:
+        places = np.full(len(ids), -1)
+        for segment, start in zip(self._segments, self._starts, strict=True):
             rows = segment.find_ids(ids, keys)
-            for number in np.flatnonzero(rows >= 0):
-                places[number] = segment, int(rows[number])
-        return [
-            Fetched(segment.read(row).document, segment.best_passage(row, vector))
-            for segment, row in filter(None, places)
-        ]
+            places = np.where(rows >= 0, rows + start, places)
+        found: list[int] = places[places >= 0].tolist()
+        return found
+
+    def read(
+        self, places: Sequence[int], vector: Vector | None, terms: Terms | None = None
+    ) -> list[Fetched]:
+        """The documents at these places, in this order, each with its best passage.
+
+        That is the best by `vector`, else by `terms`, else the first.
+        """
+        weighed: dict[int, NDArray[np.float64]] = {}
+        found = []
+        for place in places:
+            number = bisect_right(self._starts, place) - 1
+            segment, row = self._segments[number], place - self._starts[number]
+            if terms is not None and number not in weighed:
+                weighed[number] = segment.weigh_passages(terms.ids, terms.weights)
+            passage = segment.best_passage(row, vector, weighed.get(number))
+            found.append(Fetched(segment, row, passage))
+        return found
+
+    def fetch(
+        self, ids: Sequence[str], vector: Vector | None, terms: Terms | None = None
+    ) -> list[Fetched]:
+        """The documents of these ids that are here, in this order, as `read` gives them."""
+        return self.read(self.find(ids), vector, terms)
+
+    def _best(self, places: Sequence[int], scores: Sequence[float], limit: int) -> list[Candidate]:
+        """The best `limit` of documents by their scores, ties by ascending id."""
+        ids = self._ids
+        ordered = sorted(
+            [(-score, ids[place], place) for place, score in zip(places, scores, strict=True)]
+        )
+        return [Candidate(id, -score, place) for score, id, place in ordered[:limit]]
 
     def _check(self) -> None:
         """Raises CorruptFile unless both legs hold what the manifest says and can be searched."""
@@ -122,10 +182,20 @@ class Snapshot:
                 f"documents, its segments have {live}, its lexical index has "
                 f"{self._lexical.document_count}"
             )
-        dimension = self.manifest.encoder.dimension
-        if any(segment.dimension != dimension for segment in self._segments):
-            raise ModelMismatch(f"a segment's vectors do not have {dimension} components")
+        for segment in self._segments:
+            self._check_kind(segment)
         self.search_lexical("canary", 1)
+
+    def _check_kind(self, segment: Segment) -> None:
+        """Raises ModelMismatch unless a segment was made by the manifest's encoders."""
+        encoder = self.manifest.encoder
+        similarity = DOT if encoder.similarity == COSINE else encoder.similarity
+        if segment.dimension != encoder.dimension:
+            raise ModelMismatch(f"a segment's vectors do not have {encoder.dimension} components")
+        if segment.similarity != similarity:
+            raise ModelMismatch(f"a segment's vectors are not compared by {encoder.similarity}")
+        if (segment.sparse is None) != (self.manifest.sparse_encoder is None):
+            raise ModelMismatch("a segment and the manifest disagree about the sparse leg")
 
     def __repr__(self) -> str:
         manifest = self.manifest
@@ -160,9 +230,3 @@ def _open_segment(
         segment = segment.with_dead(store.verify(entry.dead) if entry.dead is not None else None)
     check_counts(segment, entry)
     return segment
-
-
-def _best(found: list[tuple[str, float]], limit: int) -> list[Candidate]:
-    """The best `limit` of documents and scores, ties by ascending id."""
-    ordered = sorted([(-score, document_id) for document_id, score in found])
-    return [Candidate(document_id, -score) for score, document_id in ordered[:limit]]

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from core.rpc import reason_of
 from deploy.cli.beir import Judged, load
+from deploy.cli.chosen_models import ChosenModels, model_options
 from deploy.cli.client import address_option, connected, console, readable_errors
 from deploy.cli.cluster import running_cluster
 from deploy.cli.index import index_files
@@ -29,9 +30,11 @@ MEASURES = {"ndcg@10": nDCG @ 10, "recall@100": R @ 100, "mrr@10": RR @ 10}
 SYSTEMS = {
     "dense": (search_pb2.SEARCH_MODE_DENSE, False),
     "lexical": (search_pb2.SEARCH_MODE_LEXICAL, False),
+    "sparse": (search_pb2.SEARCH_MODE_SPARSE, False),
     "hybrid": (search_pb2.SEARCH_MODE_HYBRID, False),
     "rerank": (search_pb2.SEARCH_MODE_HYBRID, True),
 }
+DEFAULT_SYSTEMS = ("dense", "lexical", "hybrid", "rerank")
 DEPTH = 100
 DEADLINE_SECONDS = 30.0
 
@@ -41,9 +44,15 @@ Run = dict[str, dict[str, float]]
 @click.command("eval")
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--split", default="test", show_default=True, help="Name of the file in qrels/.")
-@click.option("--systems", default=",".join(SYSTEMS), show_default=True)
+@click.option(
+    "--systems",
+    default=",".join(DEFAULT_SYSTEMS),
+    show_default=True,
+    help="Of dense, lexical, sparse (needs --sparse-encoder), hybrid, rerank.",
+)
 @click.option("--max-queries", type=click.IntRange(1), help="Only the first so many queries.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path, dir_okay=False))
+@model_options
 @address_option
 @readable_errors
 def evaluate(
@@ -52,18 +61,23 @@ def evaluate(
     systems: str,
     max_queries: int | None,
     json_file: Path | None,
+    encoder: str,
+    sparse_encoder: str,
+    dimensions: int,
     address: str | None,
 ) -> None:
     """Measure search quality on FOLDER, a collection in BEIR layout.
 
-    The corpus is indexed first unless it already is. Without a running cluster, one is started for
-    the time of the command.
+    The corpus is indexed first unless it already is, for each choice of models once. Without a
+    running cluster, one is started for the time of the command.
     """
     names = _systems(systems)
+    models = ChosenModels(encoder, sparse_encoder, dimensions)
     judged = load(folder, split, max_queries)
     with running_cluster(address) as target, connected(target) as channel:
-        collection = f"eval-{judged.name.lower()[:48]}-{judged.digest}"
-        documents = _indexed(channel, collection, judged)
+        parts = "eval", judged.name.lower()[:36], judged.digest, models.digest()
+        collection = "-".join(filter(None, parts))
+        documents = _indexed(channel, collection, judged, models)
         results = {name: _measure(channel, collection, judged, name) for name in names}
     report = {
         "dataset": judged.name,
@@ -87,13 +101,13 @@ def _systems(names: str) -> list[str]:
     return chosen
 
 
-def _indexed(channel: grpc.Channel, collection: str, judged: Judged) -> int:
+def _indexed(channel: grpc.Channel, collection: str, judged: Judged, models: ChosenModels) -> int:
     """Makes sure that the whole corpus can be searched; returns the number of documents."""
     corpus_size = _count_lines(judged.corpus)
     found = {c.name: c.document_count for c in list_collections(channel)}
     if found.get(collection) != corpus_size:
-        index_files(channel, collection, (judged.corpus,), wait=False)
-    index_files(channel, collection, (), wait=True)
+        index_files(channel, collection, (judged.corpus,), wait=False, models=models)
+    index_files(channel, collection, (), wait=True, models=models)
     return {c.name: c.document_count for c in list_collections(channel)}[collection]
 
 

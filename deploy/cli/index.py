@@ -14,8 +14,9 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from deploy.cli.chosen_models import ChosenModels, model_options
 from deploy.cli.client import address_option, connected, console, readable_errors
-from deploy.cli.upload import ensure_collection, upload, wait_until_indexed
+from deploy.cli.upload import DEFAULT_MODELS, ensure_collection, upload, wait_until_indexed
 
 
 @click.command()
@@ -28,26 +29,42 @@ from deploy.cli.upload import ensure_collection, upload, wait_until_indexed
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
 )
 @click.option("--wait/--no-wait", default=True, help="Wait until everything can be searched.")
+@model_options
 @address_option
 @readable_errors
-def index(collection: str, files: tuple[Path, ...], wait: bool, address: str | None) -> None:
+def index(
+    collection: str,
+    files: tuple[Path, ...],
+    wait: bool,
+    encoder: str,
+    sparse_encoder: str,
+    dimensions: int,
+    address: str | None,
+) -> None:
     """Store and index documents from JSON-lines files, plain or .gz.
 
     Keys: _id or id, title, text; all others become attributes. The collection is created if need
-    be. Interrupted, the same command goes on where it was.
+    be, with the models that are named; `trireme models list` shows them. Interrupted, the same
+    command goes on where it was.
     """
+    models = ChosenModels(encoder, sparse_encoder, dimensions)
     with connected(address) as channel:
-        stored = index_files(channel, collection, files, wait=wait)
+        stored = index_files(channel, collection, files, wait=wait, models=models)
     console.print(f"{stored:,} documents stored in [bold]{collection}[/]")
 
 
 def index_files(
-    channel: grpc.Channel, collection: str, files: tuple[Path, ...], *, wait: bool
+    channel: grpc.Channel,
+    collection: str,
+    files: tuple[Path, ...],
+    *,
+    wait: bool,
+    models: ChosenModels = DEFAULT_MODELS,
 ) -> int:
     """Uploads files with a progress bar, waits for indexing if asked; returns the documents."""
     stored = 0
     with _bars() as bars:
-        target = ensure_collection(channel, collection)
+        target = ensure_collection(channel, collection, models)
         for path in files:
             storing = bars.add_task(f"store {path.name}", total=path.stat().st_size, unit="")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
 import click
 from google.protobuf.json_format import MessageToJson
@@ -16,7 +17,9 @@ MODES = {
     "hybrid": search_pb2.SEARCH_MODE_HYBRID,
     "dense": search_pb2.SEARCH_MODE_DENSE,
     "lexical": search_pb2.SEARCH_MODE_LEXICAL,
+    "sparse": search_pb2.SEARCH_MODE_SPARSE,
 }
+LEGS = ("dense", "lexical")
 SNIPPET_CHARACTERS = 160
 BAR_CHARACTERS = 40
 
@@ -75,14 +78,15 @@ def print_hits(reply: search_pb2.SearchResponse, *, explain: bool) -> None:
     table = Table(box=None, padding=(0, 1), header_style="dim")
     table.add_column("#", justify="right")
     table.add_column("score", justify="right")
+    legs = _legs(reply)
     if explain:
-        for heading in ("dense", "lexical", "fused", "logit", "moved"):
+        for heading in (*legs, "fused", "logit", "moved"):
             table.add_column(heading, justify="right")
     table.add_column("document", ratio=1)
     for rank, hit in enumerate(reply.hits, start=1):
         cells = [str(rank), f"{hit.score:.3f}"]
         if explain:
-            cells += _explained(rank, hit)
+            cells += _explained(rank, hit, legs)
         table.add_row(*cells, _described(hit, snippet=not explain))
     console.print(table)
 
@@ -125,13 +129,18 @@ def print_shortfalls(reply: search_pb2.SearchResponse) -> None:
         )
 
 
-def _explained(rank: int, hit: search_pb2.Hit) -> list[str]:
+def _legs(reply: search_pb2.SearchResponse) -> Sequence[str]:
+    """The legs to show: the sparse one only where it found something."""
+    is_weighed = any(hit.provenance.HasField("sparse") for hit in reply.hits)
+    return (*LEGS, "sparse") if is_weighed else LEGS
+
+
+def _explained(rank: int, hit: search_pb2.Hit, legs: Sequence[str]) -> list[str]:
     why = hit.provenance
     logit = f"{why.rerank_logit:+.2f}" if why.HasField("rerank_logit") else "-"
     moved = why.fused_rank - rank
     return [
-        _place(why.dense) if why.HasField("dense") else "-",
-        _place(why.lexical) if why.HasField("lexical") else "-",
+        *(_place(getattr(why, leg)) if why.HasField(leg) else "-" for leg in legs),  # type: ignore[arg-type]
         f"{why.fused_rank}: {why.fused_score:.4f}",
         logit,
         f"{moved:+d}" if moved else "=",

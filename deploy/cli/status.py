@@ -60,6 +60,13 @@ def list_collections(channel: grpc.Channel) -> list[collection_pb2.Collection]:
             return collections
 
 
+def _models(collection: collection_pb2.Collection) -> str:
+    """The encoders with what is special about their use: `bi_encoder:1 256d dot + splade:2`."""
+    encoder, sparse = collection.encoder, collection.sparse_encoder
+    words = f"{encoder.model}:{encoder.version} {collection.dimensions}d {collection.similarity}"
+    return f"{words} + {sparse.model}:{sparse.version}" if sparse.model else words
+
+
 def _table(collections: Sequence[collection_pb2.Collection]) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="dim")
     for heading in ("collection", "documents", "encoder", "shard", "generation", "changes", "lag"):
@@ -70,7 +77,7 @@ def _table(collections: Sequence[collection_pb2.Collection]) -> Table:
     table.add_column("")
     for collection in collections:
         name, documents = collection.name, f"{collection.document_count:,}"
-        encoder = f"{collection.encoder.model}:{collection.encoder.version}"
+        encoder = _models(collection)
         for shard in collection.shards:
             lag = shard.head_sequence - shard.indexed_sequence
             table.add_row(

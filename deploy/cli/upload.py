@@ -13,15 +13,24 @@ import grpc
 
 from core.documents import MAX_BATCH_BYTES, MAX_BATCH_DOCUMENTS, Position
 from core.rpc import reason_of
-from core.wire import document_to_proto
+from core.wire import document_to_proto, position_to_proto
+from deploy.cli.chosen_models import ChosenModels
 from deploy.cli.journal import Journal
 from deploy.cli.lines import Line, read_documents
-from trireme.v1 import collection_pb2, collection_pb2_grpc, document_pb2, document_pb2_grpc
+from trireme.v1 import (
+    collection_pb2,
+    collection_pb2_grpc,
+    document_pb2,
+    document_pb2_grpc,
+    search_pb2,
+    search_pb2_grpc,
+)
 
 BATCH_DOCUMENTS = 128
 CALL_SECONDS = 30.0
 PATIENCE_SECONDS = 120.0
 POLL_SECONDS = 0.2
+DEFAULT_MODELS = ChosenModels()
 _PASSING = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 Reply = TypeVar("Reply")
@@ -29,8 +38,13 @@ Reply = TypeVar("Reply")
 assert BATCH_DOCUMENTS <= MAX_BATCH_DOCUMENTS
 
 
-def ensure_collection(channel: grpc.Channel, name: str) -> collection_pb2.Collection:
-    """The collection of that name, created if it is not there."""
+def ensure_collection(
+    channel: grpc.Channel, name: str, models: ChosenModels = DEFAULT_MODELS
+) -> collection_pb2.Collection:
+    """The collection of that name, created if it is not there.
+
+    Raises ModelMismatch if it is there with other models than chosen.
+    """
     stub = collection_pb2_grpc.CollectionServiceStub(channel)
     try:
         got = stub.GetCollection(
@@ -40,10 +54,11 @@ def ensure_collection(channel: grpc.Channel, name: str) -> collection_pb2.Collec
         if reason_of(error) != "COLLECTION_NOT_FOUND":
             raise
         created = stub.CreateCollection(
-            collection_pb2.CreateCollectionRequest(collection=collection_pb2.Collection(name=name)),
+            collection_pb2.CreateCollectionRequest(collection=models.collection(name)),
             timeout=CALL_SECONDS,
         )
         return created.collection
+    models.check(got.collection)
     return got.collection
 
 
@@ -79,7 +94,7 @@ def upload(
 def wait_until_indexed(
     channel: grpc.Channel, name: str, on_progress: Callable[[int, int], None]
 ) -> collection_pb2.Collection:
-    """Waits until every accepted change is published; tells `on_progress(indexed, accepted)`."""
+    """Waits until every accepted change can be found; tells `on_progress(indexed, accepted)`."""
     stub = collection_pb2_grpc.CollectionServiceStub(channel)
     request = collection_pb2.GetCollectionRequest(name=name)
     while True:
@@ -88,8 +103,27 @@ def wait_until_indexed(
         accepted = sum(shard.head_sequence for shard in state.shards)
         on_progress(indexed, accepted)
         if indexed >= accepted:
+            _wait_until_found(channel, state)
             return state
         time.sleep(POLL_SECONDS)
+
+
+def _wait_until_found(channel: grpc.Channel, state: collection_pb2.Collection) -> None:
+    """Waits until searches see what is published: shards take a moment to open it."""
+    stub = search_pb2_grpc.SearchServiceStub(channel)
+    reached = {s.shard: s.head_sequence for s in state.shards if s.head_sequence}
+    request = search_pb2.SearchRequest(
+        collection=state.name,
+        query="anything",
+        page_size=1,
+        mode=search_pb2.SEARCH_MODE_LEXICAL,
+        rerank=search_pb2.Rerank(enabled=False),
+        min_position=position_to_proto(Position(reached)),
+    )
+    while True:
+        reply = patiently(partial(stub.Search, request, timeout=CALL_SECONDS))
+        if all(shortfall.stage != search_pb2.STAGE_WAIT for shortfall in reply.degraded):
+            return
 
 
 def batches(lines: Iterable[Line]) -> Iterator[list[Line]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -23,6 +24,18 @@ from indexer.store import DocumentStore, Receipt
 from indexer.tables import change, meta, request
 
 SHARDS = 3
+FIRST_FORMAT = """
+    CREATE TABLE meta ("key" VARCHAR(64) PRIMARY KEY, value TEXT NOT NULL);
+    INSERT INTO meta VALUES ('format', '1');
+    CREATE TABLE collection (
+        uid VARCHAR(32) PRIMARY KEY, name TEXT NOT NULL UNIQUE, shard_count INTEGER NOT NULL,
+        encoder_model TEXT NOT NULL, encoder_version TEXT NOT NULL,
+        encoder_fingerprint TEXT NOT NULL, dimension INTEGER NOT NULL, similarity TEXT NOT NULL,
+        max_tokens INTEGER NOT NULL, overlap_tokens INTEGER NOT NULL, create_micros BIGINT NOT NULL
+    );
+    INSERT INTO collection
+    VALUES ('uid-old', 'old', 1, 'bi_encoder', '1', 'f', 384, 'cosine', 254, 32, 0);
+"""
 RECORD = CollectionRecord("u" * 32, "papers", SHARDS, "m", "1", "f", 8, "cosine", 64, 16, 0)
 
 
@@ -282,6 +295,23 @@ async def test_a_store_of_a_newer_format_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(NewerFormat):
         await Database.create(url)
+
+
+async def test_a_store_of_the_first_format_is_brought_up_to_this_one(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    with contextlib.closing(sqlite3.connect(path)) as old:
+        old.executescript(FIRST_FORMAT)
+
+    database = await Database.create(f"sqlite:///{path}")
+    (record,) = await database.read(catalogue.every)
+    await database.write(lambda connection: catalogue.add(connection, RECORD))
+    await database.close()
+    database = await Database.create(f"sqlite:///{path}")
+    names = [each.name for each in await database.read(catalogue.every)]
+    await database.close()
+
+    assert (record.name, record.dimension, record.sparse_model) == ("old", 384, "")
+    assert names == ["old", RECORD.name]
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "nonsense"])

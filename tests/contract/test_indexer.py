@@ -308,6 +308,72 @@ async def test_documents_are_listed_page_by_page(papers: Client) -> None:
     )
 
 
+async def test_a_collection_tells_which_models_it_was_made_with(client: Client) -> None:
+    created = await client.create(
+        "papers",
+        encoder=collection_pb2.ModelVersion(model="bi_dot", version="1"),
+        sparse_encoder=collection_pb2.ModelVersion(model="sparse_encoder"),
+        dimensions=16,
+    )
+
+    assert (created.encoder.model, created.similarity, created.dimensions) == ("bi_dot", "dot", 16)
+    assert created.sparse_encoder.version == "1"
+    assert created.sparse_encoder.fingerprint
+    assert await client.get("papers") == created
+
+
+async def test_a_collection_has_a_plain_encoder_unless_told_otherwise(client: Client) -> None:
+    created = await client.create("papers")
+
+    assert (created.encoder.model, created.similarity) == ("bi_encoder", "cosine")
+    assert created.dimensions == 64
+    assert not created.HasField("sparse_encoder")
+
+
+def model(name: str, version: str = "") -> collection_pb2.ModelVersion:
+    return collection_pb2.ModelVersion(model=name, version=version)
+
+
+@pytest.mark.parametrize(
+    ("fields", "refusal"),
+    [
+        ({"encoder": model("absent")}, ("NOT_FOUND", "MODEL_NOT_FOUND", "encoder")),
+        ({"encoder": model("bi_dot", "7")}, ("NOT_FOUND", "MODEL_NOT_FOUND", "encoder")),
+        (
+            {"encoder": model("cross_encoder")},
+            ("FAILED_PRECONDITION", "MODEL_MISMATCH", "encoder"),
+        ),
+        (
+            {"encoder": model("sparse_encoder")},
+            ("FAILED_PRECONDITION", "MODEL_MISMATCH", "encoder"),
+        ),
+        (
+            {"sparse_encoder": model("bi_encoder")},
+            ("FAILED_PRECONDITION", "MODEL_MISMATCH", "sparse_encoder"),
+        ),
+        ({"sparse_encoder": model("absent")}, ("NOT_FOUND", "MODEL_NOT_FOUND", "sparse_encoder")),
+        (
+            {"sparse_encoder": model("", "1")},
+            ("INVALID_ARGUMENT", "FIELD_REQUIRED", "sparse_encoder.model"),
+        ),
+        ({"dimensions": 65}, ("INVALID_ARGUMENT", "OUT_OF_RANGE", "dimensions")),
+        ({"dimensions": -1}, ("INVALID_ARGUMENT", "OUT_OF_RANGE", "dimensions")),
+    ],
+)
+async def test_a_collection_on_models_that_cannot_serve_it_is_refused(
+    client: Client, fields: dict[str, Any], refusal: tuple[str, str, str]
+) -> None:
+    code, reason, field = refusal
+
+    assert await refused(client.create("papers", **fields)) == (
+        code,
+        reason,
+        f"collection.{field}",
+    )
+    listed = await client.collections.ListCollections(collection_pb2.ListCollectionsRequest())
+    assert not listed.collections
+
+
 @pytest.mark.parametrize("name", ["Papers", "1st", "a" * 64, "with space", "é", "-a", "a\n"])
 async def test_names_of_another_form_are_refused(client: Client, name: str) -> None:
     assert await refused(client.create(name)) == (

@@ -49,14 +49,19 @@ class Served:
             shard_pb2.SearchLexicalRequest(**request), timeout=SECONDS
         )
 
-    async def dense(self, query: str, **fields: Any) -> shard_pb2.SearchDenseResponse:
+    async def dense(self, query: str, **fields: Any) -> shard_pb2.OpenDenseResponse:
         request: dict[str, Any] = {
             "collection": "ships",
             "limit": 10,
             "vector": embed(query).tobytes(),
             "encoder_fingerprint": ENCODER.fingerprint,
         } | fields
-        return await self.stub.SearchDense(shard_pb2.SearchDenseRequest(**request), timeout=SECONDS)
+        return await self.dense_with(shard_pb2.OpenDenseRequest(**request))
+
+    async def dense_with(
+        self, *requests: shard_pb2.OpenDenseRequest
+    ) -> shard_pb2.OpenDenseResponse:
+        return await self.stub.OpenDense(iter(requests), timeout=SECONDS)
 
     async def fetch(self, *ids: str, **fields: Any) -> shard_pb2.FetchResponse:
         request = shard_pb2.FetchRequest(collection="ships", ids=ids, **fields)
@@ -97,7 +102,7 @@ async def served(
 
 
 def ids(response: Any) -> list[str]:
-    return [candidate.id for candidate in response.candidates]
+    return list(response.ranking.ids)
 
 
 async def refused(call: Any) -> tuple[grpc.StatusCode, str]:
@@ -111,7 +116,7 @@ async def test_both_legs_answer_best_first_with_their_generation(served: Served)
 
     assert ids(lexical) == ["raft"]
     assert ids(dense)[0] == "raft"
-    assert dense.candidates[0].score == pytest.approx(1.0)
+    assert dense.ranking.scores[0] == pytest.approx(1.0)
     for answer in (lexical, dense):
         assert (answer.generation.epoch, answer.generation.generation) == (1, 1)
         assert answer.generation.sequence == 2
@@ -119,7 +124,49 @@ async def test_both_legs_answer_best_first_with_their_generation(served: Served)
 
 
 async def test_a_leg_gives_no_more_than_it_is_asked_for(served: Served) -> None:
-    assert len((await served.dense("logs", limit=1)).candidates) == 1
+    assert len((await served.dense("logs", limit=1)).ranking.ids) == 1
+
+
+async def test_the_likely_head_comes_with_the_dense_leg(served: Served) -> None:
+    likely = shard_pb2.LikelyHead(limit=1, weight=1, k=60, with_tokens=True)
+
+    answer = await served.dense("made of logs", likely_head=likely)
+
+    vector = embed("made of logs").tobytes()
+    assert list(answer.head) == list(
+        (await served.fetch("raft", vector=vector, tokens_for=1)).documents
+    )
+
+
+async def test_what_other_legs_found_moves_the_likely_head(served: Served) -> None:
+    likely = shard_pb2.LikelyHead(limit=1, ids=["galley"], scores=[1 / 61], weight=1, k=60)
+
+    answer = await served.dense("made of logs", likely_head=likely)
+
+    assert ids(answer) == ["raft", "galley"]
+    assert [document.id for document in answer.head] == ["galley"]
+    assert not answer.head[0].token_ids
+
+
+async def test_a_dense_call_may_wait_for_its_request(served: Served) -> None:
+    vector, fingerprint = embed("made of logs").tobytes(), ENCODER.fingerprint
+    call = served.stub.OpenDense(timeout=SECONDS)
+    await served.lexical("logs")
+
+    await call.write(
+        shard_pb2.OpenDenseRequest(
+            collection="ships", vector=vector, limit=1, encoder_fingerprint=fingerprint
+        )
+    )
+
+    assert ids(await call) == ["raft"]
+
+
+async def test_a_dense_call_without_a_request_is_refused(served: Served) -> None:
+    assert await refused(served.dense_with()) == (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "FIELD_REQUIRED",
+    )
 
 
 async def test_documents_come_serialised_with_span_and_tokens(served: Served) -> None:
@@ -162,6 +209,8 @@ async def test_a_query_of_another_encoder_is_refused(served: Served) -> None:
         ({"vector": b""}, "MALFORMED"),
         ({"vector": b"\xff" * 4 * ENCODER.dimension}, "MALFORMED"),
         ({"limit": 0}, "OUT_OF_RANGE"),
+        ({"likely_head": shard_pb2.LikelyHead(limit=1, weight=1)}, "MALFORMED"),
+        ({"likely_head": shard_pb2.LikelyHead(limit=1, k=60, ids=["raft"])}, "MALFORMED"),
         ({"limit": 10_001}, "OUT_OF_RANGE"),
     ],
 )

@@ -14,12 +14,21 @@ HERE = Path(__file__).parent
 
 
 def main() -> None:
-    """Two segments, one document replaced, one deleted, one with a title only."""
+    """Two segments, one document replaced, one deleted, one with a title only.
+
+    Distances and weighted terms, which is what format 2 brought.
+    """
     target = HERE / f"format-{FORMAT}"
     if target.exists():
         raise SystemExit(f"{target} exists: a golden store is never replaced")
     with tempfile.TemporaryDirectory() as directory:
-        publisher = Publisher(Path(directory) / "index", "golden", uid="uid-golden")
+        publisher = Publisher(
+            Path(directory) / "index",
+            "golden",
+            uid="uid-golden",
+            similarity="euclidean",
+            sparse=True,
+        )
         attributes: dict[str, AttributeValue] = {
             "n": 1.5,
             "flag": True,

@@ -20,9 +20,9 @@ MAY_IMPORT = {
 }
 # Libraries that only some parts may know.
 KNOWN_BY = {
-    "faiss": {"core/segment.py", "shard"},
-    "tantivy": {"core/lexical.py", "deploy/models"},
-    "pyarrow": {"core/segment.py"},
+    "faiss": {"core/flat.py", "shard"},
+    "tantivy": {"core/lexical.py", "deploy/training"},
+    "pyarrow": {"core/columns.py", "core/merging.py", "core/segment.py", "core/sparse.py"},
     "sqlalchemy": {"indexer"},
     "tritonclient": {"core/triton.py", "deploy"},
     "torch": {"deploy"},

@@ -60,7 +60,12 @@ def main() -> None:
     faiss.omp_set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="trireme-bench-") as folder:
         corpus = arguments.corpus or write_docstrings(Path(folder) / "docstrings.jsonl")
-        config = ClusterConfig(state=Path(folder) / "state", shards=SHARDS, port=0)
+        config = ClusterConfig(
+            state=Path(folder) / "state",
+            shards=SHARDS,
+            port=0,
+            settings={"gateway": {"embedding_cache_megabytes": 0}},
+        )
         with started_cluster(config) as cluster, _connected(cluster.address) as channel:
             index_files(channel, COLLECTION, (corpus,), wait=True)
             queries = list(_queries(corpus, arguments.queries + WARM_UP))

@@ -29,12 +29,9 @@ from trireme.v1 import (
 SECONDS = 20.0
 
 
-@dataclass(frozen=True)
-class Family:
-    """A running cluster as its clients see it, and the fake Triton behind it."""
+class Client:
+    """What clients ask of a gateway."""
 
-    cluster: Cluster
-    triton: FakeTriton
     channel: grpc.aio.Channel
 
     @property
@@ -82,6 +79,15 @@ class Family:
         return reply
 
 
+@dataclass(frozen=True)
+class Family(Client):
+    """A running cluster as its clients see it, and the fake Triton behind it."""
+
+    cluster: Cluster
+    triton: FakeTriton
+    channel: grpc.aio.Channel
+
+
 @pytest_asyncio.fixture(scope="session")
 async def family(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Family]:
     state = tmp_path_factory.mktemp("family") / "state"
@@ -94,7 +100,9 @@ async def family(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fami
 
 
 @asynccontextmanager
-async def running(state: Path, triton: FakeTriton) -> AsyncIterator[Cluster]:
+async def running(
+    state: Path, triton: FakeTriton, *, cache_megabytes: int = 0
+) -> AsyncIterator[Cluster]:
     """A cluster with two shards on the fake Triton, for the time of a block."""
     config = ClusterConfig(
         state=state,
@@ -102,6 +110,8 @@ async def running(state: Path, triton: FakeTriton) -> AsyncIterator[Cluster]:
         port=0,
         triton_address=triton.address,
         model_directory=triton.model_directory,
+        # What breaks in Triton shall show, also for a query that was asked before.
+        settings={"gateway": {"embedding_cache_megabytes": cache_megabytes}},
     )
     cluster = await Cluster.create(config)
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import grpc
 import pytest
@@ -205,3 +205,18 @@ async def test_the_models_can_be_used_alone(family: Family) -> None:
     assert sum(v * v for v in first.values) == pytest.approx(1, abs=1e-5)
     assert (first.truncated, long.truncated, long.token_count) == (False, True, 256)
     assert [passage.index for passage in ranked.passages] == [1]
+
+
+@pytest.mark.parametrize("mode", [search_pb2.SEARCH_MODE_HYBRID, search_pb2.SEARCH_MODE_DENSE])
+async def test_documents_that_came_with_the_dense_leg_are_those_that_a_fetch_gives(
+    family: Family, collection: str, mode: search_pb2.SearchMode
+) -> None:
+    position = await family.put(collection, **SHIPS)
+    asked: dict[str, Any] = {"mode": mode, "min_position": position}
+
+    guessed = await family.search(collection, "rowed by oarsmen", page_size=4, **asked)
+    # So long a page is never guessed.
+    fetched = await family.search(collection, "rowed by oarsmen", page_size=100, **asked)
+
+    assert len(guessed.hits) == len(SHIPS)
+    assert list(guessed.hits) == list(fetched.hits)

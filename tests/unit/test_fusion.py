@@ -33,6 +33,28 @@ def test_weights_scale_what_a_leg_adds() -> None:
     assert [f.score for f in fused] == pytest.approx([2 / (10 + 1), 0.5 / (10 + 1)])
 
 
+def test_three_legs_add_up_with_a_weight_each() -> None:
+    legs = {
+        "dense": candidates("a", "b"),
+        "lexical": candidates("c", "a"),
+        "sparse": candidates("b", "c", "a"),
+    }
+    settings = FusionSettings(k=10, dense_weight=1, lexical_weight=2, sparse_weight=3)
+
+    fused = {f.id: f for f in fuse(legs, settings, 10)}
+
+    assert {id: f.score for id, f in fused.items()} == {
+        "a": pytest.approx(1 / (10 + 1) + 2 / (10 + 2) + 3 / (10 + 3)),
+        "b": pytest.approx(1 / (10 + 2) + 3 / (10 + 1)),
+        "c": pytest.approx(2 / (10 + 1) + 3 / (10 + 2)),
+    }
+    assert {leg: place.rank for leg, place in fused["a"].places.items()} == {
+        "dense": 1,
+        "lexical": 2,
+        "sparse": 3,
+    }
+
+
 def test_equal_fused_scores_are_ordered_by_id() -> None:
     legs = {"dense": candidates("z"), "lexical": candidates("a")}
 

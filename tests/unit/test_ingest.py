@@ -15,17 +15,35 @@ from sqlalchemy import Connection, select, update
 from core import fsops
 from core.documents import Document
 from core.errors import Fenced, StorageFull
-from core.lexical import LexicalReader
+from core.lexical import META, LexicalReader
 from core.manifest import Manifest
+from core.segment import SPARSE, VECTORS
 from indexer import changes, heads
 from indexer.ownership import CRASHES_ALONE, Ownership
 from indexer.tables import change, shard_head, suspect
-from tests.fakes.write_path import Crash, FakeEncoders, Fuse, WritePath, contents_of, failing_at
+from tests.fakes.write_path import (
+    Crash,
+    FakeEncoders,
+    Fuse,
+    WritePath,
+    contents_of,
+    failing_at,
+    terms_of,
+    weights_of,
+)
 
 
 @pytest.fixture
 async def path(tmp_path: Path) -> AsyncIterator[WritePath]:
     path = await WritePath.create(tmp_path)
+    yield path
+    await path.close()
+
+
+@pytest.fixture
+async def weighed(tmp_path: Path) -> AsyncIterator[WritePath]:
+    """A collection with a learned-sparse leg."""
+    path = await WritePath.create(tmp_path, sparse=True)
     yield path
     await path.close()
 
@@ -372,7 +390,7 @@ async def test_a_document_that_kills_the_indexer_again_and_again_is_set_aside(
     await path.upsert(document("deadly"), document("good"))
     for _ in range(CRASHES_ALONE):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("indexer.ingest.prepare", _die)
+            patch.setattr("indexer.preparing.Preparer.prepare", _die)
             with pytest.raises(Crash):
                 await path.index()
 
@@ -445,23 +463,26 @@ async def test_the_old_generation_serves_until_the_new_index_has_caught_up(
     assert [manifest.documents for manifest in newer] == [200]
 
 
-@pytest.mark.parametrize("part", ["segments", "lexical"])
-async def test_an_index_with_a_flipped_bit_is_built_again(path: WritePath, part: str) -> None:
+@pytest.mark.parametrize("name", [VECTORS, SPARSE, META])
+async def test_an_index_with_a_flipped_bit_is_built_again(weighed: WritePath, name: str) -> None:
+    path = weighed
     await path.upsert(*many(5))
     await path.index()
     manifest = path.current()
-    files = manifest.segments[0].files if part == "segments" else manifest.lexical
-    damaged = path.files().path(files[0])
+    before = weights_of(path.files(), manifest)
+    (file,) = (file for file in manifest.files() if file.name == name)
+    damaged = path.files().path(file)
     content = bytearray(damaged.read_bytes())
     content[len(content) // 2] ^= 1
     damaged.write_bytes(content)
 
-    fresh = await WritePath.create(path.shared.config.model_directory)
+    fresh = await WritePath.create(path.shared.config.model_directory, sparse=True)
     async with fresh.running(fresh.ingest().run()):
         while fresh.current().generation == manifest.generation:
             await asyncio.sleep(0)
 
     assert len(contents_of(fresh.files(), fresh.current())) == 5
+    assert weights_of(fresh.files(), fresh.current()) == before
     await fresh.close()
 
 
@@ -491,3 +512,63 @@ async def test_a_model_with_another_fingerprint_embeds_nothing(path: WritePath) 
 
     assert "fingerprint" in ingest.stall.reason
     assert encoders(path).texts == 0
+
+
+async def test_terms_are_published_beside_the_vectors(weighed: WritePath) -> None:
+    await weighed.upsert(document("a", "heart"), document("b", "lung cell"))
+    await weighed.index()
+    await weighed.upsert(document("a", "gene"))
+    await weighed.index()
+
+    manifest = weighed.current()
+    assert manifest.format == 2
+    assert manifest.sparse_encoder is not None
+    assert manifest.sparse_encoder.fingerprint == "fake-sparse"
+    found = weights_of(weighed.files(), manifest)
+    wanted = {"a": "on gene", "b": "on lung cell"}
+    assert {id: [sorted(terms) for terms in own] for id, own in found.items()} == {
+        id: [sorted(terms_of(encoders(weighed).tokenizer.encode(text).ids).ids.tolist())]
+        for id, text in wanted.items()
+    }
+
+
+async def test_a_document_that_only_the_sparse_encoder_fails_on_is_set_aside(
+    weighed: WritePath,
+) -> None:
+    encoders(weighed).sparse.poison = "arsenic"
+    await weighed.upsert(*many(5), document("bad", "arsenic"))
+    await weighed.index()
+
+    manifest = weighed.current()
+    assert (manifest.documents, manifest.passages) == (6, 5)
+    found = weights_of(weighed.files(), manifest)
+    assert found["bad"] == []
+    assert all(len(found[f"doc-{number:03}"]) == 1 for number in range(5))
+    assert await suspects(weighed) == [("bad", 4, True, "the sparse model failed in this test")]
+
+
+async def test_a_prompt_alone_is_not_embedded(path: WritePath) -> None:
+    encoders(path).info = replace(encoders(path).info, document_prompt="passage: ")
+    await path.upsert(Document(id="empty", text="\u200b"), Document(id="title", title="heart"))
+    await path.index()
+
+    assert path.current().passages == 1
+    ((id, _, set_aside, reason),) = await suspects(path)
+    assert (id, set_aside, reason) == ("empty", True, "the encoder's tokenizer finds nothing in it")
+
+
+async def test_a_prompt_is_embedded_whole_before_every_passage(path: WritePath) -> None:
+    encoder = encoders(path)
+    # Longer than what a title may take: half of what the encoder reads.
+    prompt = "a b c d e f g h i j k l m n o p q r s t u v w x y z a b c d e f g h: "
+    encoder.info = replace(encoder.info, document_prompt=prompt)
+    await path.upsert(Document(id="long", title="heart", text="lung " * 60))
+    await path.index()
+
+    (entry,) = path.current().segments
+    segment = path.files().open_segment(entry)
+    wanted = encoder.tokenizer.encode(prompt).ids.tolist()
+    assert len(segment.passages) > 1
+    for ids in segment.passages["token_ids"].to_pylist():
+        assert ids[: len(wanted)] == wanted
+        assert len(wanted) < len(ids) <= encoder.info.max_length - 2

@@ -6,7 +6,15 @@ from dataclasses import replace
 import pytest
 
 from core.errors import CorruptFile, NewerFormat
-from core.manifest import EncoderEntry, FileEntry, Manifest, SegmentEntry, sha256_of
+from core.manifest import (
+    FORMAT,
+    EncoderEntry,
+    FileEntry,
+    Manifest,
+    SegmentEntry,
+    SparseEncoderEntry,
+    sha256_of,
+)
 
 FILE = FileEntry("vectors.faiss", 4096, "a" * 64)
 DEAD = FileEntry("dead.bits", 1, "b" * 64)
@@ -33,8 +41,34 @@ MANIFEST = Manifest(
 )
 
 
-def test_a_manifest_is_read_back_as_it_was_written() -> None:
-    assert Manifest.from_bytes(MANIFEST.to_bytes()) == MANIFEST
+SPARSE = replace(
+    MANIFEST,
+    segments=(replace(MANIFEST.segments[0], postings=400), MANIFEST.segments[1]),
+    sparse_encoder=SparseEncoderEntry("sparse_encoder", "2", "9" * 64, 30_522),
+)
+DISTANT = replace(MANIFEST, encoder=replace(MANIFEST.encoder, similarity="euclidean"))
+
+
+@pytest.mark.parametrize("manifest", [MANIFEST, SPARSE, DISTANT])
+def test_a_manifest_is_read_back_as_it_was_written(manifest: Manifest) -> None:
+    assert Manifest.from_bytes(manifest.to_bytes()) == manifest
+
+
+def test_a_manifest_is_written_in_the_lowest_format_that_holds_it() -> None:
+    def said(manifest: Manifest) -> tuple[int, bool, bool]:
+        values = json.loads(manifest.to_bytes())
+        return values["format"], "sparse_encoder" in values, "postings" in values["segments"][0]
+
+    assert said(MANIFEST) == (1, False, False)
+    assert said(DISTANT) == said(SPARSE) == (2, True, True)
+
+
+def test_a_manifest_that_its_format_cannot_hold_is_refused() -> None:
+    values = json.loads(SPARSE.to_bytes())
+    del values["self_sha256"]
+
+    with pytest.raises(CorruptFile, match="format, 1"):
+        Manifest.from_bytes(signed({**values, "format": 1}))
 
 
 def test_equal_manifests_have_equal_bytes() -> None:
@@ -80,9 +114,9 @@ def signed(values: dict[str, object]) -> bytes:
 
 
 def test_a_newer_format_is_told_from_damage() -> None:
-    newer = signed({"format": 2, "something": "new"})
+    newer = signed({"format": FORMAT + 1, "something": "new"})
 
-    with pytest.raises(NewerFormat, match="format 2"):
+    with pytest.raises(NewerFormat, match=f"format {FORMAT + 1}"):
         Manifest.from_bytes(newer)
 
 

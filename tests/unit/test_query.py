@@ -7,7 +7,8 @@ import pytest
 
 from core.errors import InvalidInput, Unsupported
 from gateway.config import GatewayConfig
-from gateway.query import DENSE, LEXICAL
+from gateway.fusion import FusionSettings
+from gateway.query import DENSE, LEXICAL, SPARSE
 from gateway.service import query_from_proto
 from trireme.v1 import document_pb2, search_pb2
 
@@ -30,8 +31,8 @@ def test_defaults_are_those_of_the_contract() -> None:
     query = query_from_proto(request(), CONFIG)
 
     assert (query.page_size, query.window) == (10, 100)
-    assert query.legs == {DENSE, LEXICAL}
-    assert (query.fusion.k, query.fusion.dense_weight, query.fusion.lexical_weight) == (60, 1, 1)
+    assert query.legs == frozenset(), "all that the collection has"
+    assert query.fusion == FusionSettings("rrf", 60, 1, 1, 1)
     assert (query.rerank.enabled, query.rerank.depth, query.rerank.weight) == (True, 20, 0.5)
 
 
@@ -49,6 +50,23 @@ def test_a_window_grows_with_the_page() -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "legs"),
+    [
+        ({"mode": search_pb2.SEARCH_MODE_HYBRID}, set()),
+        ({"mode": search_pb2.SEARCH_MODE_DENSE}, {DENSE}),
+        ({"mode": search_pb2.SEARCH_MODE_LEXICAL}, {LEXICAL}),
+        ({"mode": search_pb2.SEARCH_MODE_SPARSE}, {SPARSE}),
+        (
+            {"legs": [search_pb2.SEARCH_LEG_SPARSE, search_pb2.SEARCH_LEG_DENSE]},
+            {DENSE, SPARSE},
+        ),
+    ],
+)
+def test_legs_are_chosen_by_mode_or_by_name(fields: dict[str, Any], legs: set[str]) -> None:
+    assert query_from_proto(request(**fields), CONFIG).legs == legs
+
+
+@pytest.mark.parametrize(
     ("fields", "reason", "field"),
     [
         ({"collection": ""}, "FIELD_REQUIRED", "collection"),
@@ -61,6 +79,15 @@ def test_a_window_grows_with_the_page() -> None:
         ({"page_size": 50, "window": 49}, "OUT_OF_RANGE", "window"),
         ({"window": 1001}, "OUT_OF_RANGE", "window"),
         ({"mode": 9}, "OUT_OF_RANGE", "mode"),
+        ({"mode": 2, "legs": [1]}, "MALFORMED", "mode"),
+        ({"legs": [0]}, "OUT_OF_RANGE", "legs"),
+        ({"legs": [9]}, "OUT_OF_RANGE", "legs"),
+        ({"legs": [2, 2]}, "MALFORMED", "legs"),
+        (
+            {"fusion": search_pb2.Fusion(sparse_weight=101)},
+            "OUT_OF_RANGE",
+            "fusion.sparse_weight",
+        ),
         ({"fusion": search_pb2.Fusion(method=99)}, "UNKNOWN_FUSION", "fusion.method"),  # type: ignore[arg-type]
         ({"fusion": search_pb2.Fusion(k=0)}, "OUT_OF_RANGE", "fusion.k"),
         ({"fusion": search_pb2.Fusion(k=float("nan"))}, "OUT_OF_RANGE", "fusion.k"),

@@ -1,6 +1,7 @@
 """A generation answers both legs and reads its documents, whatever its segments look like."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from core.errors import CorruptFile, ModelMismatch
 from core.index_store import IndexStore
 from core.manifest import Manifest, SegmentEntry
 from core.segment import Segment
-from shard.snapshot import Snapshot
-from tests.fakes.publisher import Publisher, embed
+from core.similarity import SIMILARITIES
+from shard.snapshot import Candidate, Snapshot, Terms
+from tests.fakes.publisher import Publisher, embed, token_of, weigh
 
 
 @pytest.fixture
@@ -24,6 +26,10 @@ def opened(
     publisher: Publisher, directory: Path, manifest: Manifest, previous: Snapshot | None = None
 ) -> Snapshot:
     return Snapshot.open(publisher.store, manifest, directory / manifest.name, previous)
+
+
+def _scores(found: Sequence[Candidate]) -> list[tuple[str, float]]:
+    return [(candidate.id, candidate.score) for candidate in found]
 
 
 def dense(snapshot: Snapshot, query: str, limit: int = 10) -> list[str]:
@@ -192,11 +198,12 @@ def test_a_closed_generation_answers_who_still_holds_it(
     assert dense(snapshot, "galley") == ["a"]
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_any_history_answers_like_one_written_at_once(tmp_path: Path, seed: int) -> None:
-    random_ = random.Random(seed)
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_any_history_answers_like_one_written_at_once(tmp_path: Path, similarity: str) -> None:
+    random_ = random.Random(SIMILARITIES.index(similarity))
     words = ["oar", "sail", "mast", "keel", "rope", "anchor"]
-    grown, previous = Publisher(tmp_path / "grown"), None
+    grown = Publisher(tmp_path / "grown", similarity=similarity, sparse=True)
+    previous: Snapshot | None = None
     for _ in range(30):
         document_id = f"d{random_.randrange(12)}"
         if document_id in grown.documents and random_.random() < 0.4:
@@ -208,7 +215,7 @@ def test_any_history_answers_like_one_written_at_once(tmp_path: Path, seed: int)
             previous = opened(grown, tmp_path, grown.publish(), previous)
     previous = opened(grown, tmp_path, grown.publish(), previous)
     merged = opened(grown, tmp_path, grown.merge(), previous)
-    at_once = Publisher(tmp_path / "at-once")
+    at_once = Publisher(tmp_path / "at-once", similarity=similarity, sparse=True)
     for document_id in sorted(grown.documents):
         at_once.put(document_id, grown.documents[document_id].document.text)
     (tmp_path / "other").mkdir()
@@ -216,9 +223,13 @@ def test_any_history_answers_like_one_written_at_once(tmp_path: Path, seed: int)
 
     for query in ("oar sail", "mast", "keel rope anchor"):
         for limit in (1, 3, 100):
-            wanted = reference.search_dense(embed(query), limit)
-            assert previous.search_dense(embed(query), limit) == wanted
-            assert merged.search_dense(embed(query), limit) == wanted
+            wanted = _scores(reference.search_dense(embed(query), limit))
+            assert _scores(previous.search_dense(embed(query), limit)) == wanted
+            assert _scores(merged.search_dense(embed(query), limit)) == wanted
+            terms = Terms(*weigh(np.array([token_of(word) for word in query.split()], np.int32)))
+            wanted = _scores(reference.search_sparse(terms, limit))
+            assert _scores(previous.search_sparse(terms, limit)) == wanted
+            assert _scores(merged.search_sparse(terms, limit)) == wanted
         assert set(lexical(merged, query, 100)) == set(lexical(reference, query, 100))
     everything = sorted(grown.documents)
     assert [item.document for item in merged.fetch(everything, None)] == [

@@ -8,18 +8,38 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from core.documents import Document
 from indexer import changes
-from tests.fakes.write_path import Crash, Fuse, WritePath, contents_of, failing_at
+from tests.fakes import models
+from tests.fakes.write_path import (
+    Crash,
+    Fuse,
+    WritePath,
+    contents_of,
+    failing_at,
+    terms_of,
+    weights_of,
+)
 
 Result = TypeVar("Result")
 
 IDS = st.sampled_from([f"doc-{number}" for number in range(6)])
 WORDS = st.lists(st.sampled_from(["heart", "lung", "cell", "gene"]), min_size=1, max_size=60)
+
+
+def expected_weights(text: str) -> list[dict[int, float]]:
+    """The terms of every passage of a text without a title: windows of 32 tokens that share 8."""
+    tokens = np.array(models.make_tokenizer().encode(text, add_special_tokens=False).ids, np.int32)
+    starts = [0]
+    while starts[-1] + 32 < len(tokens):
+        starts.append(starts[-1] + 32 - 8)
+    found = [terms_of(tokens[start : start + 32]) for start in starts]
+    return [dict(zip(each.ids.tolist(), each.weights.tolist(), strict=True)) for each in found]
 
 
 class WritePathModel(RuleBasedStateMachine):
@@ -31,7 +51,9 @@ class WritePathModel(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.path = self.run(
             # Tiny batches and fan-out, so that few documents make many generations and merges.
-            WritePath.create(Path(self.directory.name), batch_documents=3, merge_fanout=2)
+            WritePath.create(
+                Path(self.directory.name), sparse=True, batch_documents=3, merge_fanout=2
+            )
         )
         self.truth: dict[str, tuple[int, str]] = {}
         self.writes: dict[str, int] = {}
@@ -60,8 +82,13 @@ class WritePathModel(RuleBasedStateMachine):
     @rule()
     def index(self) -> None:
         self.run(self.path.index())
+        self.check_current()
+
+    def check_current(self) -> None:
         found = contents_of(self.path.files(), self.path.current())
         assert found == {id: version for id, (version, _) in self.truth.items()}
+        weighed = weights_of(self.path.files(), self.path.current())
+        assert weighed == {id: expected_weights(text) for id, (_, text) in self.truth.items()}
 
     @rule(at=st.integers(1, 120))
     def die_while_indexing(self, at: int) -> None:
@@ -75,7 +102,9 @@ class WritePathModel(RuleBasedStateMachine):
     def restart(self) -> None:
         self.run(self.path.close())
         self.path = self.run(
-            WritePath.create(Path(self.directory.name), batch_documents=3, merge_fanout=2)
+            WritePath.create(
+                Path(self.directory.name), sparse=True, batch_documents=3, merge_fanout=2
+            )
         )
 
     @precondition(lambda self: self.truth)
@@ -99,8 +128,7 @@ class WritePathModel(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.run(self.path.index())
-        found = contents_of(self.path.files(), self.path.current())
-        assert found == {id: version for id, (version, _) in self.truth.items()}
+        self.check_current()
         self.run(self.path.close())
         self.runner.close()
         self.directory.cleanup()

@@ -33,6 +33,9 @@ class Collection(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     DOCUMENT_COUNT_FIELD_NUMBER: _builtins.int
     SHARDS_FIELD_NUMBER: _builtins.int
+    DIMENSIONS_FIELD_NUMBER: _builtins.int
+    SPARSE_ENCODER_FIELD_NUMBER: _builtins.int
+    SIMILARITY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """1 to 63 characters: lower-case letters, digits, `-` and `_`, starting with a letter."""
     uid: _builtins.str
@@ -41,6 +44,16 @@ class Collection(_message.Message):
     """Output only. Number of shards the documents are spread over, fixed at creation."""
     document_count: _builtins.int
     """Output only. Documents stored now, deleted ones not counted."""
+    dimensions: _builtins.int
+    """Components of each vector that are kept, the first ones, for models trained so that these say
+    most (Matryoshka). At creation 1 to the encoder's own number, 0 means that; OUT_OF_RANGE
+    otherwise. Passages and queries are cut alike, and get length 1 again if the model's vectors have
+    it or are compared by cosine. In a reply the number that is used.
+    """
+    similarity: _builtins.str
+    """Output only. How the encoder's vectors are compared: `cosine`, `dot`, `euclidean` or
+    `manhattan`. More is always more alike: distances are negated.
+    """
     @_builtins.property
     def encoder(self) -> Global___ModelVersion:
         """Encoder that embeds passages and queries of this collection. Default: the indexer's default
@@ -59,6 +72,13 @@ class Collection(_message.Message):
     def shards(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShardProgress]:
         """Output only. Per shard, how far indexing has come."""
 
+    @_builtins.property
+    def sparse_encoder(self) -> Global___ModelVersion:
+        """Encoder of the learned-sparse leg (SPLADE and its like), which weighs the terms of passages and
+        queries. Absent or with an empty model: the collection has no such leg. An empty version means the
+        newest. FAILED_PRECONDITION (`MODEL_MISMATCH`) if it is of another kind.
+        """
+
     def __init__(
         self,
         *,
@@ -70,10 +90,13 @@ class Collection(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         document_count: _builtins.int = ...,
         shards: _abc.Iterable[Global___ShardProgress] | None = ...,
+        dimensions: _builtins.int = ...,
+        sparse_encoder: Global___ModelVersion | None = ...,
+        similarity: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "encoder", b"encoder", "passaging", b"passaging"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "encoder", b"encoder", "passaging", b"passaging", "sparse_encoder", b"sparse_encoder"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "document_count", b"document_count", "encoder", b"encoder", "name", b"name", "passaging", b"passaging", "shard_count", b"shard_count", "shards", b"shards", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "dimensions", b"dimensions", "document_count", b"document_count", "encoder", b"encoder", "name", b"name", "passaging", b"passaging", "shard_count", b"shard_count", "shards", b"shards", "similarity", b"similarity", "sparse_encoder", b"sparse_encoder", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -118,7 +141,9 @@ class Passaging(_message.Message):
     MAX_TOKENS_FIELD_NUMBER: _builtins.int
     OVERLAP_TOKENS_FIELD_NUMBER: _builtins.int
     max_tokens: _builtins.int
-    """Tokens of text per passage, 16 to the encoder's limit. 0 means the encoder's limit."""
+    """Tokens of text per passage, 16 to the encoder's limit, or the sparse encoder's if that is less.
+    0 means that limit.
+    """
     overlap_tokens: _builtins.int
     """Tokens that neighbouring passages share, less than half of `max_tokens`. 0 means 32."""
     def __init__(

@@ -27,7 +27,7 @@ if _version_not_supported:
 
 class CollectionServiceStub(object):
     """CollectionService manages collections: named sets of documents that are searched together and
-    embedded by one encoder version.
+    embedded by one encoder version, and perhaps by one sparse encoder version too.
     """
 
     def __init__(self, channel):
@@ -60,11 +60,13 @@ class CollectionServiceStub(object):
 
 class CollectionServiceServicer(object):
     """CollectionService manages collections: named sets of documents that are searched together and
-    embedded by one encoder version.
+    embedded by one encoder version, and perhaps by one sparse encoder version too.
     """
 
     def CreateCollection(self, request, context):
-        """Creates an empty collection. ALREADY_EXISTS (`COLLECTION_EXISTS`) if the name is taken.
+        """Creates an empty collection. ALREADY_EXISTS (`COLLECTION_EXISTS`) if the name is taken, NOT_FOUND
+        (`MODEL_NOT_FOUND`) if a model or version is not served, FAILED_PRECONDITION (`MODEL_MISMATCH`) if
+        it is not of the kind that is needed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -125,7 +127,7 @@ def add_CollectionServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class CollectionService(object):
     """CollectionService manages collections: named sets of documents that are searched together and
-    embedded by one encoder version.
+    embedded by one encoder version, and perhaps by one sparse encoder version too.
     """
 
     @staticmethod

@@ -28,7 +28,7 @@ GRPC_VERSION: str
 
 class CollectionServiceStub:
     """CollectionService manages collections: named sets of documents that are searched together and
-    embedded by one encoder version.
+    embedded by one encoder version, and perhaps by one sparse encoder version too.
     """
 
     @_typing.overload
@@ -36,7 +36,10 @@ class CollectionServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CollectionServiceAsyncStub: ...
     CreateCollection: _grpc.UnaryUnaryMultiCallable[_collection_pb2.CreateCollectionRequest, _collection_pb2.CreateCollectionResponse]
-    """Creates an empty collection. ALREADY_EXISTS (`COLLECTION_EXISTS`) if the name is taken."""
+    """Creates an empty collection. ALREADY_EXISTS (`COLLECTION_EXISTS`) if the name is taken, NOT_FOUND
+    (`MODEL_NOT_FOUND`) if a model or version is not served, FAILED_PRECONDITION (`MODEL_MISMATCH`) if
+    it is not of the kind that is needed.
+    """
     GetCollection: _grpc.UnaryUnaryMultiCallable[_collection_pb2.GetCollectionRequest, _collection_pb2.GetCollectionResponse]
     """Returns one collection with the state of its shards, NOT_FOUND (`COLLECTION_NOT_FOUND`) if
     there is none of that name.
@@ -49,12 +52,15 @@ class CollectionServiceStub:
 @_typing.type_check_only
 class CollectionServiceAsyncStub(CollectionServiceStub):
     """CollectionService manages collections: named sets of documents that are searched together and
-    embedded by one encoder version.
+    embedded by one encoder version, and perhaps by one sparse encoder version too.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateCollection: _aio.UnaryUnaryMultiCallable[_collection_pb2.CreateCollectionRequest, _collection_pb2.CreateCollectionResponse]  # type: ignore[assignment]
-    """Creates an empty collection. ALREADY_EXISTS (`COLLECTION_EXISTS`) if the name is taken."""
+    """Creates an empty collection. ALREADY_EXISTS (`COLLECTION_EXISTS`) if the name is taken, NOT_FOUND
+    (`MODEL_NOT_FOUND`) if a model or version is not served, FAILED_PRECONDITION (`MODEL_MISMATCH`) if
+    it is not of the kind that is needed.
+    """
     GetCollection: _aio.UnaryUnaryMultiCallable[_collection_pb2.GetCollectionRequest, _collection_pb2.GetCollectionResponse]  # type: ignore[assignment]
     """Returns one collection with the state of its shards, NOT_FOUND (`COLLECTION_NOT_FOUND`) if
     there is none of that name.
@@ -66,7 +72,7 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
 
 class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
     """CollectionService manages collections: named sets of documents that are searched together and
-    embedded by one encoder version.
+    embedded by one encoder version, and perhaps by one sparse encoder version too.
     """
 
     @_abc_1.abstractmethod
@@ -75,7 +81,10 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_pb2.CreateCollectionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_collection_pb2.CreateCollectionResponse, _abc.Awaitable[_collection_pb2.CreateCollectionResponse]]:
-        """Creates an empty collection. ALREADY_EXISTS (`COLLECTION_EXISTS`) if the name is taken."""
+        """Creates an empty collection. ALREADY_EXISTS (`COLLECTION_EXISTS`) if the name is taken, NOT_FOUND
+        (`MODEL_NOT_FOUND`) if a model or version is not served, FAILED_PRECONDITION (`MODEL_MISMATCH`) if
+        it is not of the kind that is needed.
+        """
 
     @_abc_1.abstractmethod
     def GetCollection(

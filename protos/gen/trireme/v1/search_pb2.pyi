@@ -31,11 +31,17 @@ class _SearchModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SearchMode
     SEARCH_MODE_UNSPECIFIED: _SearchMode.ValueType  # 0
     """The same as SEARCH_MODE_HYBRID."""
     SEARCH_MODE_HYBRID: _SearchMode.ValueType  # 1
-    """Dense and lexical leg, fused."""
+    """Every leg that the collection has, fused: dense, lexical, and learned-sparse if it has a sparse
+    encoder.
+    """
     SEARCH_MODE_DENSE: _SearchMode.ValueType  # 2
     """The dense leg alone. UNAVAILABLE if the query cannot be embedded."""
     SEARCH_MODE_LEXICAL: _SearchMode.ValueType  # 3
     """The lexical leg alone."""
+    SEARCH_MODE_SPARSE: _SearchMode.ValueType  # 4
+    """The learned-sparse leg alone. FAILED_PRECONDITION (`NO_SUCH_LEG`) if the collection has none,
+    UNAVAILABLE if the query cannot be encoded.
+    """
 
 class SearchMode(_SearchMode, metaclass=_SearchModeEnumTypeWrapper):
     """SearchMode chooses the legs."""
@@ -43,12 +49,46 @@ class SearchMode(_SearchMode, metaclass=_SearchModeEnumTypeWrapper):
 SEARCH_MODE_UNSPECIFIED: SearchMode.ValueType  # 0
 """The same as SEARCH_MODE_HYBRID."""
 SEARCH_MODE_HYBRID: SearchMode.ValueType  # 1
-"""Dense and lexical leg, fused."""
+"""Every leg that the collection has, fused: dense, lexical, and learned-sparse if it has a sparse
+encoder.
+"""
 SEARCH_MODE_DENSE: SearchMode.ValueType  # 2
 """The dense leg alone. UNAVAILABLE if the query cannot be embedded."""
 SEARCH_MODE_LEXICAL: SearchMode.ValueType  # 3
 """The lexical leg alone."""
+SEARCH_MODE_SPARSE: SearchMode.ValueType  # 4
+"""The learned-sparse leg alone. FAILED_PRECONDITION (`NO_SUCH_LEG`) if the collection has none,
+UNAVAILABLE if the query cannot be encoded.
+"""
 Global___SearchMode: _TypeAlias = SearchMode  # noqa: Y015
+
+class _SearchLeg:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SearchLegEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SearchLeg.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SEARCH_LEG_UNSPECIFIED: _SearchLeg.ValueType  # 0
+    """Not used."""
+    SEARCH_LEG_DENSE: _SearchLeg.ValueType  # 1
+    """By similarity of the query's vector to those of passages."""
+    SEARCH_LEG_LEXICAL: _SearchLeg.ValueType  # 2
+    """By words: BM25."""
+    SEARCH_LEG_SPARSE: _SearchLeg.ValueType  # 3
+    """By weighted terms of a sparse encoder."""
+
+class SearchLeg(_SearchLeg, metaclass=_SearchLegEnumTypeWrapper):
+    """SearchLeg is one way of finding candidates."""
+
+SEARCH_LEG_UNSPECIFIED: SearchLeg.ValueType  # 0
+"""Not used."""
+SEARCH_LEG_DENSE: SearchLeg.ValueType  # 1
+"""By similarity of the query's vector to those of passages."""
+SEARCH_LEG_LEXICAL: SearchLeg.ValueType  # 2
+"""By words: BM25."""
+SEARCH_LEG_SPARSE: SearchLeg.ValueType  # 3
+"""By weighted terms of a sparse encoder."""
+Global___SearchLeg: _TypeAlias = SearchLeg  # noqa: Y015
 
 class _FusionMethod:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -96,6 +136,10 @@ class _StageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Stage.ValueType
     """Fetching documents and passages."""
     STAGE_RERANK: _Stage.ValueType  # 7
     """The cross-encoder."""
+    STAGE_ENCODE_SPARSE: _Stage.ValueType  # 8
+    """Tokenising the query and weighing its terms, beside STAGE_ENCODE."""
+    STAGE_SPARSE: _Stage.ValueType  # 9
+    """The learned-sparse leg."""
 
 class Stage(_Stage, metaclass=_StageEnumTypeWrapper):
     """Stage is a step of the query path."""
@@ -116,6 +160,10 @@ STAGE_FETCH: Stage.ValueType  # 6
 """Fetching documents and passages."""
 STAGE_RERANK: Stage.ValueType  # 7
 """The cross-encoder."""
+STAGE_ENCODE_SPARSE: Stage.ValueType  # 8
+"""Tokenising the query and weighing its terms, beside STAGE_ENCODE."""
+STAGE_SPARSE: Stage.ValueType  # 9
+"""The learned-sparse leg."""
 Global___Stage: _TypeAlias = Stage  # noqa: Y015
 
 @_typing.final
@@ -133,6 +181,7 @@ class SearchRequest(_message.Message):
     MIN_POSITION_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     WINDOW_FIELD_NUMBER: _builtins.int
+    LEGS_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Name of an existing collection."""
     query: _builtins.str
@@ -142,7 +191,7 @@ class SearchRequest(_message.Message):
     page_size: _builtins.int
     """Hits wanted, 1 to 1,000; 0 means 10."""
     mode: Global___SearchMode.ValueType
-    """Legs to use."""
+    """Legs to use, unless `legs` says it."""
     filter: _builtins.str
     """Must be empty: filters are not offered yet and are refused with UNIMPLEMENTED
     (`FILTER_UNSUPPORTED`) rather than ignored.
@@ -165,6 +214,12 @@ class SearchRequest(_message.Message):
         answer is labelled degraded at STAGE_WAIT.
         """
 
+    @_builtins.property
+    def legs(self) -> _containers.RepeatedScalarFieldContainer[Global___SearchLeg.ValueType]:
+        """Legs to use, each once, instead of `mode`, which then must be SEARCH_MODE_UNSPECIFIED. Empty: as
+        `mode` says. FAILED_PRECONDITION (`NO_SUCH_LEG`) if the collection lacks one.
+        """
+
     def __init__(
         self,
         *,
@@ -177,10 +232,11 @@ class SearchRequest(_message.Message):
         min_position: _document_pb2.Position | None = ...,
         filter: _builtins.str = ...,
         window: _builtins.int = ...,
+        legs: _abc.Iterable[Global___SearchLeg.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["fusion", b"fusion", "min_position", b"min_position", "rerank", b"rerank"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "filter", b"filter", "fusion", b"fusion", "min_position", b"min_position", "mode", b"mode", "page_size", b"page_size", "query", b"query", "rerank", b"rerank", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "filter", b"filter", "fusion", b"fusion", "legs", b"legs", "min_position", b"min_position", "mode", b"mode", "page_size", b"page_size", "query", b"query", "rerank", b"rerank", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -196,6 +252,7 @@ class Fusion(_message.Message):
     K_FIELD_NUMBER: _builtins.int
     DENSE_WEIGHT_FIELD_NUMBER: _builtins.int
     LEXICAL_WEIGHT_FIELD_NUMBER: _builtins.int
+    SPARSE_WEIGHT_FIELD_NUMBER: _builtins.int
     method: Global___FusionMethod.ValueType
     """Default: RRF. A number that is not of this enum is refused (`UNKNOWN_FUSION`)."""
     k: _builtins.float
@@ -204,6 +261,8 @@ class Fusion(_message.Message):
     """Weight of the dense leg, 0 to 100. Default: 1."""
     lexical_weight: _builtins.float
     """Weight of the lexical leg, 0 to 100. Default: 1."""
+    sparse_weight: _builtins.float
+    """Weight of the learned-sparse leg, 0 to 100. Default: 1."""
     def __init__(
         self,
         *,
@@ -211,10 +270,11 @@ class Fusion(_message.Message):
         k: _builtins.float | None = ...,
         dense_weight: _builtins.float | None = ...,
         lexical_weight: _builtins.float | None = ...,
+        sparse_weight: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_dense_weight", b"_dense_weight", "_k", b"_k", "_lexical_weight", b"_lexical_weight", "dense_weight", b"dense_weight", "k", b"k", "lexical_weight", b"lexical_weight"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_dense_weight", b"_dense_weight", "_k", b"_k", "_lexical_weight", b"_lexical_weight", "_sparse_weight", b"_sparse_weight", "dense_weight", b"dense_weight", "k", b"k", "lexical_weight", b"lexical_weight", "sparse_weight", b"sparse_weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dense_weight", b"_dense_weight", "_k", b"_k", "_lexical_weight", b"_lexical_weight", "dense_weight", b"dense_weight", "k", b"k", "lexical_weight", b"lexical_weight", "method", b"method"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dense_weight", b"_dense_weight", "_k", b"_k", "_lexical_weight", b"_lexical_weight", "_sparse_weight", b"_sparse_weight", "dense_weight", b"dense_weight", "k", b"k", "lexical_weight", b"lexical_weight", "method", b"method", "sparse_weight", b"sparse_weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__dense_weight: _TypeAlias = _typing.Literal["dense_weight"]  # noqa: Y015
     _WhichOneofArgType__dense_weight: _TypeAlias = _typing.Literal["_dense_weight", b"_dense_weight"]  # noqa: Y015
@@ -222,12 +282,16 @@ class Fusion(_message.Message):
     _WhichOneofArgType__k: _TypeAlias = _typing.Literal["_k", b"_k"]  # noqa: Y015
     _WhichOneofReturnType__lexical_weight: _TypeAlias = _typing.Literal["lexical_weight"]  # noqa: Y015
     _WhichOneofArgType__lexical_weight: _TypeAlias = _typing.Literal["_lexical_weight", b"_lexical_weight"]  # noqa: Y015
+    _WhichOneofReturnType__sparse_weight: _TypeAlias = _typing.Literal["sparse_weight"]  # noqa: Y015
+    _WhichOneofArgType__sparse_weight: _TypeAlias = _typing.Literal["_sparse_weight", b"_sparse_weight"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__dense_weight) -> _WhichOneofReturnType__dense_weight | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__k) -> _WhichOneofReturnType__k | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__lexical_weight) -> _WhichOneofReturnType__lexical_weight | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sparse_weight) -> _WhichOneofReturnType__sparse_weight | None: ...
 
 Global___Fusion: _TypeAlias = Fusion  # noqa: Y015
 
@@ -287,6 +351,7 @@ class SearchResponse(_message.Message):
     SHARDS_FIELD_NUMBER: _builtins.int
     ENCODER_FIELD_NUMBER: _builtins.int
     RERANKER_FIELD_NUMBER: _builtins.int
+    SPARSE_ENCODER_FIELD_NUMBER: _builtins.int
     total_microseconds: _builtins.int
     """The gateway's time for the whole request, in microseconds."""
     @_builtins.property
@@ -321,6 +386,10 @@ class SearchResponse(_message.Message):
     def reranker(self) -> _collection_pb2.ModelVersion:
         """The cross-encoder that reranked; absent if none did."""
 
+    @_builtins.property
+    def sparse_encoder(self) -> _collection_pb2.ModelVersion:
+        """The sparse encoder that weighed the query's terms; absent if none did."""
+
     def __init__(
         self,
         *,
@@ -333,10 +402,11 @@ class SearchResponse(_message.Message):
         shards: _abc.Iterable[Global___ShardAnswer] | None = ...,
         encoder: _collection_pb2.ModelVersion | None = ...,
         reranker: _collection_pb2.ModelVersion | None = ...,
+        sparse_encoder: _collection_pb2.ModelVersion | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["encoder", b"encoder", "fusion", b"fusion", "rerank", b"rerank", "reranker", b"reranker"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["encoder", b"encoder", "fusion", b"fusion", "rerank", b"rerank", "reranker", b"reranker", "sparse_encoder", b"sparse_encoder"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "encoder", b"encoder", "fusion", b"fusion", "hits", b"hits", "rerank", b"rerank", "reranker", b"reranker", "shards", b"shards", "timings", b"timings", "total_microseconds", b"total_microseconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "encoder", b"encoder", "fusion", b"fusion", "hits", b"hits", "rerank", b"rerank", "reranker", b"reranker", "shards", b"shards", "sparse_encoder", b"sparse_encoder", "timings", b"timings", "total_microseconds", b"total_microseconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -423,6 +493,7 @@ class Provenance(_message.Message):
     RERANK_LOGIT_FIELD_NUMBER: _builtins.int
     SHARD_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
+    SPARSE_FIELD_NUMBER: _builtins.int
     fused_score: _builtins.float
     """Score after fusion."""
     fused_rank: _builtins.int
@@ -441,6 +512,10 @@ class Provenance(_message.Message):
     def lexical(self) -> Global___LegRank:
         """Its place in the lexical leg; absent if it was not found there."""
 
+    @_builtins.property
+    def sparse(self) -> Global___LegRank:
+        """Its place in the learned-sparse leg; absent if it was not found there."""
+
     def __init__(
         self,
         *,
@@ -451,10 +526,11 @@ class Provenance(_message.Message):
         rerank_logit: _builtins.float | None = ...,
         shard: _builtins.int = ...,
         generation: _builtins.int = ...,
+        sparse: Global___LegRank | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_rerank_logit", b"_rerank_logit", "dense", b"dense", "lexical", b"lexical", "rerank_logit", b"rerank_logit"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rerank_logit", b"_rerank_logit", "dense", b"dense", "lexical", b"lexical", "rerank_logit", b"rerank_logit", "sparse", b"sparse"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rerank_logit", b"_rerank_logit", "dense", b"dense", "fused_rank", b"fused_rank", "fused_score", b"fused_score", "generation", b"generation", "lexical", b"lexical", "rerank_logit", b"rerank_logit", "shard", b"shard"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rerank_logit", b"_rerank_logit", "dense", b"dense", "fused_rank", b"fused_rank", "fused_score", b"fused_score", "generation", b"generation", "lexical", b"lexical", "rerank_logit", b"rerank_logit", "shard", b"shard", "sparse", b"sparse"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__rerank_logit: _TypeAlias = _typing.Literal["rerank_logit"]  # noqa: Y015
     _WhichOneofArgType__rerank_logit: _TypeAlias = _typing.Literal["_rerank_logit", b"_rerank_logit"]  # noqa: Y015
@@ -474,7 +550,10 @@ class LegRank(_message.Message):
     rank: _builtins.int
     """From 1."""
     score: _builtins.float
-    """The leg's own score: cosine similarity for the dense leg, BM25 for the lexical leg."""
+    """The leg's own score, more is better. Dense leg: the collection's similarity, with distances
+    negated, so that 0 is equal and all else below. Lexical leg: BM25. Learned-sparse leg: the inner
+    product of the terms' weights.
+    """
     contribution: _builtins.float
     """What the leg added to the fused score."""
     def __init__(
@@ -545,8 +624,9 @@ class StageTiming(_message.Message):
     microseconds: _builtins.int
     """Length in microseconds."""
     inner_microseconds: _builtins.int
-    """For STAGE_ENCODE and STAGE_RERANK the part spent waiting for Triton; for STAGE_LEXICAL and
-    STAGE_DENSE the slowest shard's own search time; otherwise 0.
+    """For STAGE_ENCODE, STAGE_ENCODE_SPARSE and STAGE_RERANK the part spent waiting for Triton, 0 if
+    the query's embedding was remembered from an earlier one; for STAGE_LEXICAL, STAGE_DENSE and
+    STAGE_SPARSE the slowest shard's own search time; otherwise 0.
     """
     def __init__(
         self,

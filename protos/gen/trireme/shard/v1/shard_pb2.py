@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctrireme/shard/v1/shard.proto\x12\x10trireme.shard.v1\"\x0e\n\x0cWatchRequest\"f\n\rWatchResponse\x12\x36\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32!.trireme.shard.v1.CollectionState\x12\x0f\n\x07removed\x18\x02 \x03(\t\x12\x0c\n\x04\x66ull\x18\x03 \x01(\x08\"\x87\x02\n\x0f\x43ollectionState\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\r\n\x05shard\x18\x03 \x01(\r\x12\x13\n\x0bshard_count\x18\x04 \x01(\r\x12\r\n\x05\x65poch\x18\x05 \x01(\x03\x12\x12\n\ngeneration\x18\x06 \x01(\x03\x12\x10\n\x08sequence\x18\x07 \x01(\x03\x12\x15\n\rencoder_model\x18\x08 \x01(\t\x12\x17\n\x0f\x65ncoder_version\x18\t \x01(\t\x12\x1b\n\x13\x65ncoder_fingerprint\x18\n \x01(\t\x12\x16\n\x0e\x64ocument_count\x18\x0b \x01(\x03\x12\x15\n\rpassage_count\x18\x0c \x01(\x03\"\\\n\x14SearchLexicalRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\r\n\x05query\x18\x03 \x01(\t\x12\r\n\x05limit\x18\x04 \x01(\x05\"\x9b\x01\n\x15SearchLexicalResponse\x12/\n\ncandidates\x18\x01 \x03(\x0b\x32\x1b.trireme.shard.v1.Candidate\x12\x34\n\ngeneration\x18\x02 \x01(\x0b\x32 .trireme.shard.v1.GenerationUsed\x12\x1b\n\x13search_microseconds\x18\x03 \x01(\x03\"x\n\x12SearchDenseRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x0e\n\x06vector\x18\x03 \x01(\x0c\x12\r\n\x05limit\x18\x04 \x01(\x05\x12\x1b\n\x13\x65ncoder_fingerprint\x18\x05 \x01(\t\"\x99\x01\n\x13SearchDenseResponse\x12/\n\ncandidates\x18\x01 \x03(\x0b\x32\x1b.trireme.shard.v1.Candidate\x12\x34\n\ngeneration\x18\x02 \x01(\x0b\x32 .trireme.shard.v1.GenerationUsed\x12\x1b\n\x13search_microseconds\x18\x03 \x01(\x03\"&\n\tCandidate\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\"E\n\x0eGenerationUsed\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x10\n\x08sequence\x18\x03 \x01(\x03\"g\n\x0c\x46\x65tchRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x0b\n\x03ids\x18\x03 \x03(\t\x12\x0e\n\x06vector\x18\x04 \x01(\x0c\x12\x12\n\ntokens_for\x18\x05 \x01(\x05\"{\n\rFetchResponse\x12\x34\n\tdocuments\x18\x01 \x03(\x0b\x32!.trireme.shard.v1.FetchedDocument\x12\x34\n\ngeneration\x18\x02 \x01(\x0b\x32 .trireme.shard.v1.GenerationUsed\"h\n\x0f\x46\x65tchedDocument\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x64ocument\x18\x02 \x01(\x0c\x12\x12\n\nstart_byte\x18\x03 \x01(\x05\x12\x10\n\x08\x65nd_byte\x18\x04 \x01(\x05\x12\x11\n\ttoken_ids\x18\x05 \x03(\x05\x32\xe2\x02\n\x0cShardService\x12J\n\x05Watch\x12\x1e.trireme.shard.v1.WatchRequest\x1a\x1f.trireme.shard.v1.WatchResponse0\x01\x12`\n\rSearchLexical\x12&.trireme.shard.v1.SearchLexicalRequest\x1a\'.trireme.shard.v1.SearchLexicalResponse\x12Z\n\x0bSearchDense\x12$.trireme.shard.v1.SearchDenseRequest\x1a%.trireme.shard.v1.SearchDenseResponse\x12H\n\x05\x46\x65tch\x12\x1e.trireme.shard.v1.FetchRequest\x1a\x1f.trireme.shard.v1.FetchResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctrireme/shard/v1/shard.proto\x12\x10trireme.shard.v1\"\x0e\n\x0cWatchRequest\"f\n\rWatchResponse\x12\x36\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32!.trireme.shard.v1.CollectionState\x12\x0f\n\x07removed\x18\x02 \x03(\t\x12\x0c\n\x04\x66ull\x18\x03 \x01(\x08\"\xfc\x02\n\x0f\x43ollectionState\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\r\n\x05shard\x18\x03 \x01(\r\x12\x13\n\x0bshard_count\x18\x04 \x01(\r\x12\r\n\x05\x65poch\x18\x05 \x01(\x03\x12\x12\n\ngeneration\x18\x06 \x01(\x03\x12\x10\n\x08sequence\x18\x07 \x01(\x03\x12\x15\n\rencoder_model\x18\x08 \x01(\t\x12\x17\n\x0f\x65ncoder_version\x18\t \x01(\t\x12\x1b\n\x13\x65ncoder_fingerprint\x18\n \x01(\t\x12\x16\n\x0e\x64ocument_count\x18\x0b \x01(\x03\x12\x15\n\rpassage_count\x18\x0c \x01(\x03\x12\x11\n\tdimension\x18\r \x01(\x05\x12\x1c\n\x14sparse_encoder_model\x18\x0e \x01(\t\x12\x1e\n\x16sparse_encoder_version\x18\x0f \x01(\t\x12\"\n\x1asparse_encoder_fingerprint\x18\x10 \x01(\t\"\\\n\x14SearchLexicalRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\r\n\x05query\x18\x03 \x01(\t\x12\r\n\x05limit\x18\x04 \x01(\x05\"\xa8\x01\n\x15SearchLexicalResponse\x12*\n\x07ranking\x18\x04 \x01(\x0b\x32\x19.trireme.shard.v1.Ranking\x12\x34\n\ngeneration\x18\x02 \x01(\x0b\x32 .trireme.shard.v1.GenerationUsed\x12\x1b\n\x13search_microseconds\x18\x03 \x01(\x03J\x04\x08\x01\x10\x02R\ncandidates\"\xa9\x01\n\x10OpenDenseRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x0e\n\x06vector\x18\x03 \x01(\x0c\x12\r\n\x05limit\x18\x04 \x01(\x05\x12\x1b\n\x13\x65ncoder_fingerprint\x18\x05 \x01(\t\x12\x31\n\x0blikely_head\x18\x06 \x01(\x0b\x32\x1c.trireme.shard.v1.LikelyHead\"h\n\nLikelyHead\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12\x0e\n\x06scores\x18\x03 \x03(\x01\x12\x0e\n\x06weight\x18\x04 \x01(\x01\x12\t\n\x01k\x18\x05 \x01(\x01\x12\x13\n\x0bwith_tokens\x18\x06 \x01(\x08\"\xd5\x01\n\x11OpenDenseResponse\x12*\n\x07ranking\x18\x04 \x01(\x0b\x32\x19.trireme.shard.v1.Ranking\x12\x34\n\ngeneration\x18\x02 \x01(\x0b\x32 .trireme.shard.v1.GenerationUsed\x12\x1b\n\x13search_microseconds\x18\x03 \x01(\x03\x12/\n\x04head\x18\x05 \x03(\x0b\x32!.trireme.shard.v1.FetchedDocumentJ\x04\x08\x01\x10\x02R\ncandidates\"\x89\x01\n\x13SearchSparseRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\r\n\x05terms\x18\x03 \x03(\x05\x12\x0f\n\x07weights\x18\x04 \x03(\x02\x12\r\n\x05limit\x18\x05 \x01(\x05\x12\x1b\n\x13\x65ncoder_fingerprint\x18\x06 \x01(\t\"\x95\x01\n\x14SearchSparseResponse\x12*\n\x07ranking\x18\x01 \x01(\x0b\x32\x19.trireme.shard.v1.Ranking\x12\x34\n\ngeneration\x18\x02 \x01(\x0b\x32 .trireme.shard.v1.GenerationUsed\x12\x1b\n\x13search_microseconds\x18\x03 \x01(\x03\"&\n\x07Ranking\x12\x0b\n\x03ids\x18\x01 \x03(\t\x12\x0e\n\x06scores\x18\x02 \x03(\x01\"E\n\x0eGenerationUsed\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x10\n\x08sequence\x18\x03 \x01(\x03\"\x87\x01\n\x0c\x46\x65tchRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x0b\n\x03ids\x18\x03 \x03(\t\x12\x0e\n\x06vector\x18\x04 \x01(\x0c\x12\x12\n\ntokens_for\x18\x05 \x01(\x05\x12\r\n\x05terms\x18\x06 \x03(\x05\x12\x0f\n\x07weights\x18\x07 \x03(\x02\"{\n\rFetchResponse\x12\x34\n\tdocuments\x18\x01 \x03(\x0b\x32!.trireme.shard.v1.FetchedDocument\x12\x34\n\ngeneration\x18\x02 \x01(\x0b\x32 .trireme.shard.v1.GenerationUsed\"h\n\x0f\x46\x65tchedDocument\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x64ocument\x18\x02 \x01(\x0c\x12\x12\n\nstart_byte\x18\x03 \x01(\x05\x12\x10\n\x08\x65nd_byte\x18\x04 \x01(\x05\x12\x11\n\ttoken_ids\x18\x05 \x03(\x05\x32\xbd\x03\n\x0cShardService\x12J\n\x05Watch\x12\x1e.trireme.shard.v1.WatchRequest\x1a\x1f.trireme.shard.v1.WatchResponse0\x01\x12`\n\rSearchLexical\x12&.trireme.shard.v1.SearchLexicalRequest\x1a\'.trireme.shard.v1.SearchLexicalResponse\x12V\n\tOpenDense\x12\".trireme.shard.v1.OpenDenseRequest\x1a#.trireme.shard.v1.OpenDenseResponse(\x01\x12]\n\x0cSearchSparse\x12%.trireme.shard.v1.SearchSparseRequest\x1a&.trireme.shard.v1.SearchSparseResponse\x12H\n\x05\x46\x65tch\x12\x1e.trireme.shard.v1.FetchRequest\x1a\x1f.trireme.shard.v1.FetchResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,25 +36,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHRESPONSE']._serialized_start=66
   _globals['_WATCHRESPONSE']._serialized_end=168
   _globals['_COLLECTIONSTATE']._serialized_start=171
-  _globals['_COLLECTIONSTATE']._serialized_end=434
-  _globals['_SEARCHLEXICALREQUEST']._serialized_start=436
-  _globals['_SEARCHLEXICALREQUEST']._serialized_end=528
-  _globals['_SEARCHLEXICALRESPONSE']._serialized_start=531
-  _globals['_SEARCHLEXICALRESPONSE']._serialized_end=686
-  _globals['_SEARCHDENSEREQUEST']._serialized_start=688
-  _globals['_SEARCHDENSEREQUEST']._serialized_end=808
-  _globals['_SEARCHDENSERESPONSE']._serialized_start=811
-  _globals['_SEARCHDENSERESPONSE']._serialized_end=964
-  _globals['_CANDIDATE']._serialized_start=966
-  _globals['_CANDIDATE']._serialized_end=1004
-  _globals['_GENERATIONUSED']._serialized_start=1006
-  _globals['_GENERATIONUSED']._serialized_end=1075
-  _globals['_FETCHREQUEST']._serialized_start=1077
-  _globals['_FETCHREQUEST']._serialized_end=1180
-  _globals['_FETCHRESPONSE']._serialized_start=1182
-  _globals['_FETCHRESPONSE']._serialized_end=1305
-  _globals['_FETCHEDDOCUMENT']._serialized_start=1307
-  _globals['_FETCHEDDOCUMENT']._serialized_end=1411
-  _globals['_SHARDSERVICE']._serialized_start=1414
-  _globals['_SHARDSERVICE']._serialized_end=1768
+  _globals['_COLLECTIONSTATE']._serialized_end=551
+  _globals['_SEARCHLEXICALREQUEST']._serialized_start=553
+  _globals['_SEARCHLEXICALREQUEST']._serialized_end=645
+  _globals['_SEARCHLEXICALRESPONSE']._serialized_start=648
+  _globals['_SEARCHLEXICALRESPONSE']._serialized_end=816
+  _globals['_OPENDENSEREQUEST']._serialized_start=819
+  _globals['_OPENDENSEREQUEST']._serialized_end=988
+  _globals['_LIKELYHEAD']._serialized_start=990
+  _globals['_LIKELYHEAD']._serialized_end=1094
+  _globals['_OPENDENSERESPONSE']._serialized_start=1097
+  _globals['_OPENDENSERESPONSE']._serialized_end=1310
+  _globals['_SEARCHSPARSEREQUEST']._serialized_start=1313
+  _globals['_SEARCHSPARSEREQUEST']._serialized_end=1450
+  _globals['_SEARCHSPARSERESPONSE']._serialized_start=1453
+  _globals['_SEARCHSPARSERESPONSE']._serialized_end=1602
+  _globals['_RANKING']._serialized_start=1604
+  _globals['_RANKING']._serialized_end=1642
+  _globals['_GENERATIONUSED']._serialized_start=1644
+  _globals['_GENERATIONUSED']._serialized_end=1713
+  _globals['_FETCHREQUEST']._serialized_start=1716
+  _globals['_FETCHREQUEST']._serialized_end=1851
+  _globals['_FETCHRESPONSE']._serialized_start=1853
+  _globals['_FETCHRESPONSE']._serialized_end=1976
+  _globals['_FETCHEDDOCUMENT']._serialized_start=1978
+  _globals['_FETCHEDDOCUMENT']._serialized_end=2082
+  _globals['_SHARDSERVICE']._serialized_start=2085
+  _globals['_SHARDSERVICE']._serialized_end=2530
 # @@protoc_insertion_point(module_scope)

@@ -87,6 +87,10 @@ class CollectionState(_message.Message):
     ENCODER_FINGERPRINT_FIELD_NUMBER: _builtins.int
     DOCUMENT_COUNT_FIELD_NUMBER: _builtins.int
     PASSAGE_COUNT_FIELD_NUMBER: _builtins.int
+    DIMENSION_FIELD_NUMBER: _builtins.int
+    SPARSE_ENCODER_MODEL_FIELD_NUMBER: _builtins.int
+    SPARSE_ENCODER_VERSION_FIELD_NUMBER: _builtins.int
+    SPARSE_ENCODER_FINGERPRINT_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Name of the collection."""
     uid: _builtins.str
@@ -111,6 +115,14 @@ class CollectionState(_message.Message):
     """Live documents."""
     passage_count: _builtins.int
     """Live passages."""
+    dimension: _builtins.int
+    """Components of its vectors; queries are cut to as many."""
+    sparse_encoder_model: _builtins.str
+    """Model that weighed the terms of its passages; empty if there is no learned-sparse leg."""
+    sparse_encoder_version: _builtins.str
+    """Version of that model."""
+    sparse_encoder_fingerprint: _builtins.str
+    """Fingerprint of that model."""
     def __init__(
         self,
         *,
@@ -126,10 +138,14 @@ class CollectionState(_message.Message):
         encoder_fingerprint: _builtins.str = ...,
         document_count: _builtins.int = ...,
         passage_count: _builtins.int = ...,
+        dimension: _builtins.int = ...,
+        sparse_encoder_model: _builtins.str = ...,
+        sparse_encoder_version: _builtins.str = ...,
+        sparse_encoder_fingerprint: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "document_count", b"document_count", "encoder_fingerprint", b"encoder_fingerprint", "encoder_model", b"encoder_model", "encoder_version", b"encoder_version", "epoch", b"epoch", "generation", b"generation", "passage_count", b"passage_count", "sequence", b"sequence", "shard", b"shard", "shard_count", b"shard_count", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "dimension", b"dimension", "document_count", b"document_count", "encoder_fingerprint", b"encoder_fingerprint", "encoder_model", b"encoder_model", "encoder_version", b"encoder_version", "epoch", b"epoch", "generation", b"generation", "passage_count", b"passage_count", "sequence", b"sequence", "shard", b"shard", "shard_count", b"shard_count", "sparse_encoder_fingerprint", b"sparse_encoder_fingerprint", "sparse_encoder_model", b"sparse_encoder_model", "sparse_encoder_version", b"sparse_encoder_version", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -175,14 +191,14 @@ class SearchLexicalResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    CANDIDATES_FIELD_NUMBER: _builtins.int
+    RANKING_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     SEARCH_MICROSECONDS_FIELD_NUMBER: _builtins.int
     search_microseconds: _builtins.int
     """Time of the search itself, in microseconds."""
     @_builtins.property
-    def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
-        """Best first, ties by ascending id."""
+    def ranking(self) -> Global___Ranking:
+        """What was found."""
 
     @_builtins.property
     def generation(self) -> Global___GenerationUsed:
@@ -191,21 +207,21 @@ class SearchLexicalResponse(_message.Message):
     def __init__(
         self,
         *,
-        candidates: _abc.Iterable[Global___Candidate] | None = ...,
+        ranking: Global___Ranking | None = ...,
         generation: Global___GenerationUsed | None = ...,
         search_microseconds: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "ranking", b"ranking"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "generation", b"generation", "search_microseconds", b"search_microseconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "ranking", b"ranking", "search_microseconds", b"search_microseconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SearchLexicalResponse: _TypeAlias = SearchLexicalResponse  # noqa: Y015
 
 @_typing.final
-class SearchDenseRequest(_message.Message):
-    """SearchDenseRequest is the dense leg of one query on one shard."""
+class OpenDenseRequest(_message.Message):
+    """OpenDenseRequest is the dense leg of one query on one shard."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -214,6 +230,7 @@ class SearchDenseRequest(_message.Message):
     VECTOR_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     ENCODER_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    LIKELY_HEAD_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Name of the collection."""
     generation: _builtins.int
@@ -226,6 +243,10 @@ class SearchDenseRequest(_message.Message):
     """Fingerprint of the encoder that made `vector`; FAILED_PRECONDITION (`MODEL_MISMATCH`) if the
     generation was built with another.
     """
+    @_builtins.property
+    def likely_head(self) -> Global___LikelyHead:
+        """Which documents to return in full at once; absent means none."""
+
     def __init__(
         self,
         *,
@@ -234,29 +255,166 @@ class SearchDenseRequest(_message.Message):
         vector: _builtins.bytes = ...,
         limit: _builtins.int = ...,
         encoder_fingerprint: _builtins.str = ...,
+        likely_head: Global___LikelyHead | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["likely_head", b"likely_head"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "encoder_fingerprint", b"encoder_fingerprint", "generation", b"generation", "limit", b"limit", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "encoder_fingerprint", b"encoder_fingerprint", "generation", b"generation", "likely_head", b"likely_head", "limit", b"limit", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___SearchDenseRequest: _TypeAlias = SearchDenseRequest  # noqa: Y015
+Global___OpenDenseRequest: _TypeAlias = OpenDenseRequest  # noqa: Y015
 
 @_typing.final
-class SearchDenseResponse(_message.Message):
-    """SearchDenseResponse holds the dense leg's documents."""
+class LikelyHead(_message.Message):
+    """LikelyHead lets a shard guess which documents the caller will want in full, so that most queries
+    need no Fetch. Only a guess: the caller fuses the legs itself and fetches what is missing.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    CANDIDATES_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    IDS_FIELD_NUMBER: _builtins.int
+    SCORES_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    K_FIELD_NUMBER: _builtins.int
+    WITH_TOKENS_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """Documents wanted."""
+    weight: _builtins.float
+    """Weight of the dense leg in reciprocal rank fusion."""
+    k: _builtins.float
+    """Rank constant of reciprocal rank fusion, above 0."""
+    with_tokens: _builtins.bool
+    """True if the token ids of the best passages are needed."""
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Documents of this shard that other legs found."""
+
+    @_builtins.property
+    def scores(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Their fused scores without the dense leg, one per id."""
+
+    def __init__(
+        self,
+        *,
+        limit: _builtins.int = ...,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+        scores: _abc.Iterable[_builtins.float] | None = ...,
+        weight: _builtins.float = ...,
+        k: _builtins.float = ...,
+        with_tokens: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ids", b"ids", "k", b"k", "limit", b"limit", "scores", b"scores", "weight", b"weight", "with_tokens", b"with_tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LikelyHead: _TypeAlias = LikelyHead  # noqa: Y015
+
+@_typing.final
+class OpenDenseResponse(_message.Message):
+    """OpenDenseResponse holds the dense leg's documents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANKING_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    SEARCH_MICROSECONDS_FIELD_NUMBER: _builtins.int
+    HEAD_FIELD_NUMBER: _builtins.int
+    search_microseconds: _builtins.int
+    """Time of the search itself, in microseconds."""
+    @_builtins.property
+    def ranking(self) -> Global___Ranking:
+        """What was found."""
+
+    @_builtins.property
+    def generation(self) -> Global___GenerationUsed:
+        """Generation that answered."""
+
+    @_builtins.property
+    def head(self) -> _containers.RepeatedCompositeFieldContainer[Global___FetchedDocument]:
+        """The documents of the likely head, in no particular order."""
+
+    def __init__(
+        self,
+        *,
+        ranking: Global___Ranking | None = ...,
+        generation: Global___GenerationUsed | None = ...,
+        search_microseconds: _builtins.int = ...,
+        head: _abc.Iterable[Global___FetchedDocument] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "ranking", b"ranking"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "head", b"head", "ranking", b"ranking", "search_microseconds", b"search_microseconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenDenseResponse: _TypeAlias = OpenDenseResponse  # noqa: Y015
+
+@_typing.final
+class SearchSparseRequest(_message.Message):
+    """SearchSparseRequest is the learned-sparse leg of one query on one shard."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    ENCODER_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Name of the collection."""
+    generation: _builtins.int
+    """Generation wanted; 0 means the newest."""
+    limit: _builtins.int
+    """Documents wanted."""
+    encoder_fingerprint: _builtins.str
+    """Fingerprint of the encoder that weighed the terms; FAILED_PRECONDITION (`MODEL_MISMATCH`) if the
+    generation was built with another.
+    """
+    @_builtins.property
+    def terms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The query's terms, each once: token ids of the sparse encoder."""
+
+    @_builtins.property
+    def weights(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Their weights, one per term, above 0."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        generation: _builtins.int = ...,
+        terms: _abc.Iterable[_builtins.int] | None = ...,
+        weights: _abc.Iterable[_builtins.float] | None = ...,
+        limit: _builtins.int = ...,
+        encoder_fingerprint: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "encoder_fingerprint", b"encoder_fingerprint", "generation", b"generation", "limit", b"limit", "terms", b"terms", "weights", b"weights"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchSparseRequest: _TypeAlias = SearchSparseRequest  # noqa: Y015
+
+@_typing.final
+class SearchSparseResponse(_message.Message):
+    """SearchSparseResponse holds the learned-sparse leg's documents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANKING_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     SEARCH_MICROSECONDS_FIELD_NUMBER: _builtins.int
     search_microseconds: _builtins.int
     """Time of the search itself, in microseconds."""
     @_builtins.property
-    def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
-        """Best first, ties by ascending id."""
+    def ranking(self) -> Global___Ranking:
+        """What was found; documents without any of the terms are not."""
 
     @_builtins.property
     def generation(self) -> Global___GenerationUsed:
@@ -265,43 +423,49 @@ class SearchDenseResponse(_message.Message):
     def __init__(
         self,
         *,
-        candidates: _abc.Iterable[Global___Candidate] | None = ...,
+        ranking: Global___Ranking | None = ...,
         generation: Global___GenerationUsed | None = ...,
         search_microseconds: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "ranking", b"ranking"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "generation", b"generation", "search_microseconds", b"search_microseconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "ranking", b"ranking", "search_microseconds", b"search_microseconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___SearchDenseResponse: _TypeAlias = SearchDenseResponse  # noqa: Y015
+Global___SearchSparseResponse: _TypeAlias = SearchSparseResponse  # noqa: Y015
 
 @_typing.final
-class Candidate(_message.Message):
-    """Candidate is one document in one leg."""
+class Ranking(_message.Message):
+    """Ranking is what one leg found: best first, ties by ascending id."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ID_FIELD_NUMBER: _builtins.int
-    SCORE_FIELD_NUMBER: _builtins.int
-    id: _builtins.str
-    """Id of the document."""
-    score: _builtins.float
-    """The leg's score."""
+    IDS_FIELD_NUMBER: _builtins.int
+    SCORES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of the documents."""
+
+    @_builtins.property
+    def scores(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The leg's scores, one per id; more is better. Of the dense leg they are the collection's
+        similarities, with distances negated.
+        """
+
     def __init__(
         self,
         *,
-        id: _builtins.str = ...,
-        score: _builtins.float = ...,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+        scores: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ids", b"ids", "scores", b"scores"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Candidate: _TypeAlias = Candidate  # noqa: Y015
+Global___Ranking: _TypeAlias = Ranking  # noqa: Y015
 
 @_typing.final
 class GenerationUsed(_message.Message):
@@ -344,19 +508,31 @@ class FetchRequest(_message.Message):
     IDS_FIELD_NUMBER: _builtins.int
     VECTOR_FIELD_NUMBER: _builtins.int
     TOKENS_FOR_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Name of the collection."""
     generation: _builtins.int
     """Generation wanted; 0 means the newest."""
     vector: _builtins.bytes
     """Little-endian float32 components of the query's embedding, by which the best passage is chosen;
-    empty means the first passage.
+    empty means by `terms`.
     """
     tokens_for: _builtins.int
     """How many of the first `ids` need the token ids of their passage."""
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Ids of the documents."""
+
+    @_builtins.property
+    def terms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The query's terms in the learned-sparse leg, each once, by which the best passage is chosen if
+        `vector` is empty; empty too means the first passage.
+        """
+
+    @_builtins.property
+    def weights(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Their weights, one per term, above 0."""
 
     def __init__(
         self,
@@ -366,10 +542,12 @@ class FetchRequest(_message.Message):
         ids: _abc.Iterable[_builtins.str] | None = ...,
         vector: _builtins.bytes = ...,
         tokens_for: _builtins.int = ...,
+        terms: _abc.Iterable[_builtins.int] | None = ...,
+        weights: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "generation", b"generation", "ids", b"ids", "tokens_for", b"tokens_for", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "generation", b"generation", "ids", b"ids", "terms", b"terms", "tokens_for", b"tokens_for", "vector", b"vector", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

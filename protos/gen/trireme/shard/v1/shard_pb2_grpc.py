@@ -50,10 +50,15 @@ class ShardServiceStub(object):
                 request_serializer=trireme_dot_shard_dot_v1_dot_shard__pb2.SearchLexicalRequest.SerializeToString,
                 response_deserializer=trireme_dot_shard_dot_v1_dot_shard__pb2.SearchLexicalResponse.FromString,
                 _registered_method=True)
-        self.SearchDense = channel.unary_unary(
-                '/trireme.shard.v1.ShardService/SearchDense',
-                request_serializer=trireme_dot_shard_dot_v1_dot_shard__pb2.SearchDenseRequest.SerializeToString,
-                response_deserializer=trireme_dot_shard_dot_v1_dot_shard__pb2.SearchDenseResponse.FromString,
+        self.OpenDense = channel.stream_unary(
+                '/trireme.shard.v1.ShardService/OpenDense',
+                request_serializer=trireme_dot_shard_dot_v1_dot_shard__pb2.OpenDenseRequest.SerializeToString,
+                response_deserializer=trireme_dot_shard_dot_v1_dot_shard__pb2.OpenDenseResponse.FromString,
+                _registered_method=True)
+        self.SearchSparse = channel.unary_unary(
+                '/trireme.shard.v1.ShardService/SearchSparse',
+                request_serializer=trireme_dot_shard_dot_v1_dot_shard__pb2.SearchSparseRequest.SerializeToString,
+                response_deserializer=trireme_dot_shard_dot_v1_dot_shard__pb2.SearchSparseResponse.FromString,
                 _registered_method=True)
         self.Fetch = channel.unary_unary(
                 '/trireme.shard.v1.ShardService/Fetch',
@@ -86,8 +91,19 @@ class ShardServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def SearchDense(self, request, context):
-        """Finds the best documents by similarity of their best passage.
+    def OpenDense(self, request_iterator, context):
+        """Finds the best documents by similarity of their best passage. A stream of exactly one request:
+        callers open it while the query is still being embedded, so that the call is set up by the time
+        its vector is there. FAILED_PRECONDITION (`MODEL_MISMATCH`) if the vector is of another encoder.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchSparse(self, request, context):
+        """Finds the best documents by the weighted terms of their best passage. FAILED_PRECONDITION
+        (`NO_SUCH_LEG`) if the collection has no learned-sparse leg, (`MODEL_MISMATCH`) if the terms are of
+        another encoder.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -113,10 +129,15 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     request_deserializer=trireme_dot_shard_dot_v1_dot_shard__pb2.SearchLexicalRequest.FromString,
                     response_serializer=trireme_dot_shard_dot_v1_dot_shard__pb2.SearchLexicalResponse.SerializeToString,
             ),
-            'SearchDense': grpc.unary_unary_rpc_method_handler(
-                    servicer.SearchDense,
-                    request_deserializer=trireme_dot_shard_dot_v1_dot_shard__pb2.SearchDenseRequest.FromString,
-                    response_serializer=trireme_dot_shard_dot_v1_dot_shard__pb2.SearchDenseResponse.SerializeToString,
+            'OpenDense': grpc.stream_unary_rpc_method_handler(
+                    servicer.OpenDense,
+                    request_deserializer=trireme_dot_shard_dot_v1_dot_shard__pb2.OpenDenseRequest.FromString,
+                    response_serializer=trireme_dot_shard_dot_v1_dot_shard__pb2.OpenDenseResponse.SerializeToString,
+            ),
+            'SearchSparse': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchSparse,
+                    request_deserializer=trireme_dot_shard_dot_v1_dot_shard__pb2.SearchSparseRequest.FromString,
+                    response_serializer=trireme_dot_shard_dot_v1_dot_shard__pb2.SearchSparseResponse.SerializeToString,
             ),
             'Fetch': grpc.unary_unary_rpc_method_handler(
                     servicer.Fetch,
@@ -195,7 +216,34 @@ class ShardService(object):
             _registered_method=True)
 
     @staticmethod
-    def SearchDense(request,
+    def OpenDense(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/trireme.shard.v1.ShardService/OpenDense',
+            trireme_dot_shard_dot_v1_dot_shard__pb2.OpenDenseRequest.SerializeToString,
+            trireme_dot_shard_dot_v1_dot_shard__pb2.OpenDenseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchSparse(request,
             target,
             options=(),
             channel_credentials=None,
@@ -208,9 +256,9 @@ class ShardService(object):
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/trireme.shard.v1.ShardService/SearchDense',
-            trireme_dot_shard_dot_v1_dot_shard__pb2.SearchDenseRequest.SerializeToString,
-            trireme_dot_shard_dot_v1_dot_shard__pb2.SearchDenseResponse.FromString,
+            '/trireme.shard.v1.ShardService/SearchSparse',
+            trireme_dot_shard_dot_v1_dot_shard__pb2.SearchSparseRequest.SerializeToString,
+            trireme_dot_shard_dot_v1_dot_shard__pb2.SearchSparseResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,8 +45,16 @@ class ShardServiceStub:
     """
     SearchLexical: _grpc.UnaryUnaryMultiCallable[_shard_pb2.SearchLexicalRequest, _shard_pb2.SearchLexicalResponse]
     """Finds the best documents by BM25."""
-    SearchDense: _grpc.UnaryUnaryMultiCallable[_shard_pb2.SearchDenseRequest, _shard_pb2.SearchDenseResponse]
-    """Finds the best documents by similarity of their best passage."""
+    OpenDense: _grpc.StreamUnaryMultiCallable[_shard_pb2.OpenDenseRequest, _shard_pb2.OpenDenseResponse]
+    """Finds the best documents by similarity of their best passage. A stream of exactly one request:
+    callers open it while the query is still being embedded, so that the call is set up by the time
+    its vector is there. FAILED_PRECONDITION (`MODEL_MISMATCH`) if the vector is of another encoder.
+    """
+    SearchSparse: _grpc.UnaryUnaryMultiCallable[_shard_pb2.SearchSparseRequest, _shard_pb2.SearchSparseResponse]
+    """Finds the best documents by the weighted terms of their best passage. FAILED_PRECONDITION
+    (`NO_SUCH_LEG`) if the collection has no learned-sparse leg, (`MODEL_MISMATCH`) if the terms are of
+    another encoder.
+    """
     Fetch: _grpc.UnaryUnaryMultiCallable[_shard_pb2.FetchRequest, _shard_pb2.FetchResponse]
     """Returns documents with their best passage."""
 
@@ -67,8 +75,16 @@ class ShardServiceAsyncStub(ShardServiceStub):
     """
     SearchLexical: _aio.UnaryUnaryMultiCallable[_shard_pb2.SearchLexicalRequest, _shard_pb2.SearchLexicalResponse]  # type: ignore[assignment]
     """Finds the best documents by BM25."""
-    SearchDense: _aio.UnaryUnaryMultiCallable[_shard_pb2.SearchDenseRequest, _shard_pb2.SearchDenseResponse]  # type: ignore[assignment]
-    """Finds the best documents by similarity of their best passage."""
+    OpenDense: _aio.StreamUnaryMultiCallable[_shard_pb2.OpenDenseRequest, _shard_pb2.OpenDenseResponse]  # type: ignore[assignment]
+    """Finds the best documents by similarity of their best passage. A stream of exactly one request:
+    callers open it while the query is still being embedded, so that the call is set up by the time
+    its vector is there. FAILED_PRECONDITION (`MODEL_MISMATCH`) if the vector is of another encoder.
+    """
+    SearchSparse: _aio.UnaryUnaryMultiCallable[_shard_pb2.SearchSparseRequest, _shard_pb2.SearchSparseResponse]  # type: ignore[assignment]
+    """Finds the best documents by the weighted terms of their best passage. FAILED_PRECONDITION
+    (`NO_SUCH_LEG`) if the collection has no learned-sparse leg, (`MODEL_MISMATCH`) if the terms are of
+    another encoder.
+    """
     Fetch: _aio.UnaryUnaryMultiCallable[_shard_pb2.FetchRequest, _shard_pb2.FetchResponse]  # type: ignore[assignment]
     """Returns documents with their best passage."""
 
@@ -100,12 +116,26 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         """Finds the best documents by BM25."""
 
     @_abc_1.abstractmethod
-    def SearchDense(
+    def OpenDense(
         self,
-        request: _shard_pb2.SearchDenseRequest,
+        request_iterator: _MaybeAsyncIterator[_shard_pb2.OpenDenseRequest],
         context: _ServicerContext,
-    ) -> _typing.Union[_shard_pb2.SearchDenseResponse, _abc.Awaitable[_shard_pb2.SearchDenseResponse]]:
-        """Finds the best documents by similarity of their best passage."""
+    ) -> _typing.Union[_shard_pb2.OpenDenseResponse, _abc.Awaitable[_shard_pb2.OpenDenseResponse]]:
+        """Finds the best documents by similarity of their best passage. A stream of exactly one request:
+        callers open it while the query is still being embedded, so that the call is set up by the time
+        its vector is there. FAILED_PRECONDITION (`MODEL_MISMATCH`) if the vector is of another encoder.
+        """
+
+    @_abc_1.abstractmethod
+    def SearchSparse(
+        self,
+        request: _shard_pb2.SearchSparseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_pb2.SearchSparseResponse, _abc.Awaitable[_shard_pb2.SearchSparseResponse]]:
+        """Finds the best documents by the weighted terms of their best passage. FAILED_PRECONDITION
+        (`NO_SUCH_LEG`) if the collection has no learned-sparse leg, (`MODEL_MISMATCH`) if the terms are of
+        another encoder.
+        """
 
     @_abc_1.abstractmethod
     def Fetch(

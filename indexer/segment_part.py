@@ -1,4 +1,7 @@
-"""The dense half of a working copy: a list of segments, as in a log-structured merge tree."""
+"""One half of a working copy: a list of segments, as in a log-structured merge tree.
+
+They hold documents, passages, vectors and, where the collection has that leg, weighted terms.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +16,20 @@ from core import fsops
 from core.documents import Document
 from core.index_store import ShardStore
 from core.manifest import FileEntry, SegmentEntry, sha256_of
+from core.merging import merge_segments
 from core.segment import (
     DEAD,
+    SPARSE,
     StoredDocument,
     StoredPassage,
-    merge_segments,
     pack_dead,
     write_segment,
 )
+from core.sparse import Postings, count_postings
 from core.wire import attributes_from_json
 from indexer import merge
 from indexer.batch import Batch, Embedded
+from indexer.catalogue import CollectionRecord
 from indexer.clock import moment
 from indexer.segment_rows import SegmentRows
 
@@ -44,15 +50,19 @@ class _Open:
         )
 
 
-class DensePart:
+class SegmentPart:
     """Segments in `files`; new ones are written in `directory`, which exists, first."""
 
     def __init__(
-        self, files: ShardStore, directory: Path, dimension: int, entries: Sequence[SegmentEntry]
+        self,
+        files: ShardStore,
+        directory: Path,
+        record: CollectionRecord,
+        entries: Sequence[SegmentEntry],
     ) -> None:
         self._files = files
         self._directory = directory
-        self._dimension = dimension
+        self._record = record
         self._segments = [_Open(e, SegmentRows.read(files.open_segment(e))) for e in entries]
         self._written = 0
 
@@ -95,22 +105,36 @@ class DensePart:
             for row, each in enumerate(documents)
             for part in each.passages
         ]
-        empty = np.zeros((0, self._dimension), np.float32)
-        vectors = np.concatenate([empty, *(each.vectors for each in documents)])
-        paths = write_segment(self._new_directory(), stored, passages, vectors)
+        empty = np.zeros((0, self._record.dimension), np.float32)
+        paths = write_segment(
+            self._new_directory(),
+            stored,
+            passages,
+            np.concatenate([empty, *(each.vectors for each in documents)]),
+            similarity=self._record.similarity,
+            postings=self._postings(documents),
+        )
         rows = SegmentRows.of(
             [each.change.sequence for each in documents], [len(each.passages) for each in documents]
         )
         self._take_in(paths, rows)
 
+    def _postings(self, documents: Sequence[Embedded]) -> Postings | None:
+        if not self._record.sparse_model:
+            return None
+        terms = [each for document in documents for each in document.terms]
+        return Postings.of([(each.ids, each.weights) for each in terms])
+
     def _take_in(self, paths: Sequence[Path], rows: SegmentRows) -> None:
         files = self._files.put_files(paths)
         fsops.remove_tree(paths[0].parent)
+        sparse = [self._files.path(file) for file in files if file.name == SPARSE]
         entry = SegmentEntry(
             id=_segment_id(files),
             documents=len(rows.sequences),
             passages=int(rows.passages.sum()),
             files=files,
+            postings=count_postings(sparse[0]) if sparse else 0,
         )
         self._segments.append(_Open(entry, rows))
 

@@ -1,0 +1,82 @@
+"""Several segments searched as one: the best documents of each leg that passages answer."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.ranking import best_with_ties, count_with_ties
+from core.segment import Rows, Segment, Vectors
+from core.similarity import decimals
+
+
+def nearest_documents(
+    segments: Sequence[Segment], vector: Vectors, limit: int
+) -> tuple[list[int], list[float]]:
+    """The live documents whose best passages are most similar to `vector`, best first.
+
+    Returns places and scores of the best `limit` documents and of all that tie with the last; a
+    place is a document's row, counted on through the segments.
+    """
+    if not segments:
+        return [], []
+    digits = decimals(vector, segments[0].similarity)
+    starts = [0, *itertools.accumulate(len(segment.ids) for segment in segments)]
+    wanted = [_first_guess(segment, limit) for segment in segments]
+    parts = [s.nearest_passages(vector, count) for s, count in zip(segments, wanted, strict=True)]
+    while True:
+        scores = np.round(np.concatenate([part[0] for part in parts]), digits)
+        places = np.concatenate([p[1] + start for p, start in zip(parts, starts, strict=False)])
+        best = _best_of_each(places, np.argsort(-scores, kind="stable"))
+        found = scores[best].tolist()
+        least = found[limit - 1] if len(found) >= limit else -np.inf
+        ends = itertools.accumulate(wanted)
+        cut_short = [
+            number
+            for number, (segment, end) in enumerate(zip(segments, ends, strict=True))
+            if wanted[number] < segment.live_passages and scores[end - 1] >= least
+        ]
+        if not cut_short:
+            kept = count_with_ties(found, limit)
+            return places[best[:kept]].tolist(), found[:kept]
+        for number in cut_short:
+            wanted[number] = min(segments[number].live_passages, wanted[number] * 4)
+            parts[number] = segments[number].nearest_passages(vector, wanted[number])
+
+
+def _best_of_each(places: Rows, order: Rows) -> Rows:
+    """`order`, the first of every place only."""
+    first: Rows = np.unique(places[order], return_index=True)[1]
+    return order if len(first) == len(order) else order[np.sort(first)]
+
+
+def heaviest_documents(
+    segments: Sequence[Segment],
+    terms: NDArray[np.int32],
+    weights: NDArray[np.float32],
+    limit: int,
+) -> tuple[list[int], list[float]]:
+    """The live documents whose best passages have the greatest inner product with a sparse query.
+
+    `terms` are distinct, `weights` above 0. Returns places and scores as `nearest_documents` does;
+    documents without any of the terms are left out.
+    """
+    places, scores = [np.zeros(0, np.int64)], [np.zeros(0)]
+    start = 0
+    for segment in segments:
+        rows, own = segment.weigh_documents(terms, weights)
+        places.append(rows + start)
+        scores.append(own)
+        start += len(segment.ids)
+    all_scores = np.concatenate(scores)
+    best = best_with_ties(all_scores, limit)
+    return np.concatenate(places)[best].tolist(), all_scores[best].tolist()
+
+
+def _first_guess(segment: Segment, limit: int) -> int:
+    """How many passages to look at first, so that most often they hold `limit` documents."""
+    live, documents = segment.live_passages, max(1, len(segment.live_rows))
+    return min(live, limit + 8 + limit * max(0, live - documents) // documents // 2)

@@ -1,0 +1,218 @@
+"""Asks every leg of a query at the same time; what falls short is noted, not raised.
+
+    lexical  search ---------------------------\
+    sparse   encode (Triton) -- search ---------+-> found, and what the encoders made of the query
+    dense    encode (Triton) -- search ---------/   (brings the documents of the likely head along)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from core.deadline import Deadline
+from core.errors import InvalidInput, NoSuchLeg, OutOfTime, ShardUnavailable, TriremeError
+from gateway import planning, scatter, trace
+from gateway.encoder import EncodedQuery, EncodedTerms, QueryEncoder
+from gateway.query import DENSE, LEXICAL, SPARSE, Degradation, Query
+from gateway.scatter import DenseCalls, Leg, LikelyHeads, Meaning
+from gateway.topology import View
+from gateway.trace import Trace
+
+Encoded = TypeVar("Encoded", EncodedQuery, EncodedTerms)
+Result = TypeVar("Result")
+
+# Steps of the event loop after which the encoders' requests are on their way: they are what
+# everybody waits for, and setting the other calls up before would hold them back.
+_STEPS_TO_SEND = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Legs:
+    """What the legs found, by their names, and what the encoders made of the query."""
+
+    found: Mapping[str, Leg]
+    meaning: Meaning
+
+
+class LegRunner:
+    """Runs the legs of queries, one `_Run` each."""
+
+    def __init__(self, encoder: QueryEncoder) -> None:
+        self._encoder = encoder
+
+    async def ask(self, view: View, query: Query, diary: Trace, deadline: Deadline) -> Legs:
+        """Asks the legs that the query wants, or all that the collection has.
+
+        Raises NoSuchLeg if it lacks one, InvalidInput if an encoder cannot read the query,
+        ShardUnavailable, OutOfTime or what an encoder raised if no leg answered at all.
+        """
+        if lacking := query.legs - view.legs:
+            raise NoSuchLeg(
+                f"has no {' and no '.join(sorted(lacking))} leg",
+                field=view.collection,
+                remedy="search with mode HYBRID, or create it with a sparse encoder",
+            )
+        wanted = query.legs or view.legs
+        return await _Run(self._encoder, view, query, wanted, diary, deadline).legs()
+
+
+class _Run:
+    """One query on its way through its legs."""
+
+    def __init__(
+        self,
+        encoder: QueryEncoder,
+        view: View,
+        query: Query,
+        wanted: frozenset[str],
+        diary: Trace,
+        deadline: Deadline,
+    ) -> None:
+        self._encoder = encoder
+        self._view = view
+        self._query = query
+        self._wanted = wanted
+        self._diary = diary
+        self._deadline = deadline
+        self._failures: list[TriremeError] = []
+        self._likely: LikelyHeads = {}
+
+    async def legs(self) -> Legs:
+        with ExitStack() as stack:
+            encoding = _started(self._encode_dense(), stack)
+            weighing = _started(self._encode_sparse(), stack)
+            for _ in range(_STEPS_TO_SEND):
+                await asyncio.sleep(0)
+            lexical = _started(self._lexical(), stack)
+            sparse = _started(self._sparse(weighing), stack)
+            _started(self._guess(lexical, sparse), stack)
+            calls = self._open_dense(stack)
+            encoded = await encoding
+            dense = await self._dense(calls, encoded)
+            legs = {DENSE: dense, LEXICAL: await lexical, SPARSE: await sparse}
+            weighed = await weighing
+        found = {name: leg for name, leg in legs.items() if leg is not None}
+        if not any(leg.answered for leg in found.values()):
+            raise self._nothing_answered(found)
+        vector = encoded.vector if encoded is not None else None
+        return Legs(found, Meaning(vector, weighed.terms if weighed is not None else None))
+
+    async def _encode_dense(self) -> EncodedQuery | None:
+        view, text = self._view, self._query.text
+        if DENSE not in self._wanted:
+            return None
+        return await self._encode(
+            trace.ENCODE,
+            lambda patience: self._encoder.encode(
+                text, view.encoder, patience, dimension=view.dimension
+            ),
+        )
+
+    async def _encode_sparse(self) -> EncodedTerms | None:
+        model, text = self._view.sparse_encoder, self._query.text
+        if SPARSE not in self._wanted or model is None:
+            return None
+        return await self._encode(
+            trace.ENCODE_SPARSE,
+            lambda patience: self._encoder.encode_sparse(text, model, patience),
+        )
+
+    async def _lexical(self) -> Leg | None:
+        view, query = self._view, self._query
+        if LEXICAL not in self._wanted:
+            return None
+        return await self._search(
+            trace.LEXICAL,
+            lambda patience: scatter.ask_lexical(view, query.text, query.window, patience),
+        )
+
+    def _open_dense(self, stack: ExitStack) -> DenseCalls | None:
+        if DENSE not in self._wanted:
+            return None
+        calls = DenseCalls(self._view, self._deadline)
+        stack.callback(calls.close)
+        return calls
+
+    async def _dense(self, calls: DenseCalls | None, encoded: EncodedQuery | None) -> Leg | None:
+        if calls is None or encoded is None:
+            return None
+        vector, window = encoded.vector, self._query.window
+        return await self._search(
+            trace.DENSE, lambda patience: calls.ask(vector, window, self._likely, patience)
+        )
+
+    async def _sparse(self, weighing: asyncio.Future[EncodedTerms | None]) -> Leg | None:
+        encoded = await weighing
+        if encoded is None:
+            return None
+        return await self._search(
+            trace.SPARSE,
+            lambda patience: scatter.ask_sparse(
+                self._view, encoded.terms, self._query.window, patience
+            ),
+        )
+
+    async def _guess(
+        self, lexical: asyncio.Future[Leg | None], sparse: asyncio.Future[Leg | None]
+    ) -> None:
+        """Notes what shards need to guess the head, while the query is still being embedded."""
+        if DENSE not in self._wanted or self._query.head > planning.MAX_LIKELY_HEAD:
+            return
+        known: dict[str, Leg] = {}
+        for name, asked in ((LEXICAL, lexical), (SPARSE, sparse)):
+            leg = await asked
+            if leg is not None:
+                known[name] = leg
+            if leg is not None or not self._likely:
+                self._likely = scatter.likely_heads(self._view, self._query, known)
+
+    async def _encode(
+        self, stage: str, encode: Callable[[Deadline], Awaitable[Encoded]]
+    ) -> Encoded | None:
+        is_alone = len(self._wanted) == 1
+        share = planning.share(self._deadline, planning.ENCODE_SHARE)
+        with self._diary.stage(stage) as span:
+            try:
+                encoded = await encode(self._deadline if is_alone else share)
+            except InvalidInput:
+                raise
+            except TriremeError as error:
+                self._failures.append(error)
+                self._diary.degrade([Degradation.of(stage, error)])
+                return None
+            span.inner_microseconds = encoded.triton_microseconds
+            return encoded
+
+    async def _search(self, stage: str, search: Callable[[Deadline], Awaitable[Leg]]) -> Leg:
+        with self._diary.stage(stage) as span:
+            leg = await search(planning.share(self._deadline, planning.LEG_SHARE))
+            span.inner_microseconds = leg.slowest_microseconds
+        self._diary.degrade(leg.missing)
+        return leg
+
+    def _nothing_answered(self, found: Mapping[str, Leg]) -> TriremeError:
+        if not found:
+            return self._failures[0]
+        missing = [each for leg in found.values() for each in leg.missing]
+        reasons = "; ".join(each.message for each in missing)
+        if all(each.reason == "OUT_OF_TIME" for each in missing):
+            return OutOfTime(f"no shard answered in time: {reasons}", remedy="allow more time")
+        return ShardUnavailable(f"no shard answers: {reasons}", remedy="try again shortly")
+
+
+def _started(work: Coroutine[Any, Any, Result], stack: ExitStack) -> asyncio.Task[Result]:
+    """Runs some work beside the caller, at most until the end of `stack`."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(_retrieve)
+    stack.callback(task.cancel)
+    return task
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    """Takes a failure, so that one that nobody waits for any more is not reported as lost."""
+    if not task.cancelled():
+        task.exception()

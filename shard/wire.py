@@ -1,0 +1,142 @@
+"""Between the private protocol's messages and what a shard knows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from core.errors import InvalidInput, ModelMismatch, NoSuchLeg
+from core.manifest import EncoderEntry, Manifest, SparseEncoderEntry
+from shard.snapshot import Candidate, Fetched, Snapshot, Terms, Vector
+from trireme.shard.v1 import shard_pb2
+
+MAX_LIMIT = 10_000
+
+
+def news(
+    sent: Mapping[str, Manifest] | None, serving: Mapping[str, Manifest]
+) -> shard_pb2.WatchResponse:
+    """What to tell a watcher who was `sent` some states before (None: none yet)."""
+    before = sent or {}
+    return shard_pb2.WatchResponse(
+        collections=[
+            _state(name, manifest)
+            for name, manifest in sorted(serving.items())
+            if before.get(name) is not manifest
+        ],
+        removed=sorted(before.keys() - serving.keys()),
+        full=sent is None,
+    )
+
+
+def _state(name: str, manifest: Manifest) -> shard_pb2.CollectionState:
+    sparse = manifest.sparse_encoder
+    return shard_pb2.CollectionState(
+        collection=name,
+        uid=manifest.uid,
+        shard=manifest.shard,
+        shard_count=manifest.shard_count,
+        epoch=manifest.epoch,
+        generation=manifest.generation,
+        sequence=manifest.sequence,
+        encoder_model=manifest.encoder.model,
+        encoder_version=manifest.encoder.version,
+        encoder_fingerprint=manifest.encoder.fingerprint,
+        document_count=manifest.documents,
+        passage_count=manifest.passages,
+        dimension=manifest.encoder.dimension,
+        sparse_encoder_model=sparse.model if sparse is not None else "",
+        sparse_encoder_version=sparse.version if sparse is not None else "",
+        sparse_encoder_fingerprint=sparse.fingerprint if sparse is not None else "",
+    )
+
+
+def limit_of(limit: int) -> int:
+    """A number of documents wanted; raises InvalidInput."""
+    if not 1 <= limit <= MAX_LIMIT:
+        raise InvalidInput("OUT_OF_RANGE", f"{limit} is not 1 to {MAX_LIMIT:,}", field="limit")
+    return limit
+
+
+def vector_of(data: bytes, snapshot: Snapshot) -> Vector:
+    """A query's vector, float32 [dimension]; raises InvalidInput."""
+    dimension = snapshot.manifest.encoder.dimension
+    if len(data) != 4 * dimension:
+        raise InvalidInput(
+            "MALFORMED", f"{len(data)} bytes are not {dimension} float32 numbers", field="vector"
+        )
+    vector = np.frombuffer(data, "<f4")
+    if not math.isfinite(float(vector.sum())):
+        raise InvalidInput("MALFORMED", "holds numbers that are not finite", field="vector")
+    return vector
+
+
+def terms_of(ids: Sequence[int], weights: Sequence[float]) -> Terms:
+    """A query's weighted terms; raises InvalidInput."""
+    terms = Terms(np.array(ids, np.int32), np.array(weights, np.float32))
+    if len(terms.ids) != len(terms.weights) or len(np.unique(terms.ids)) != len(terms.ids):
+        raise InvalidInput("MALFORMED", "must be distinct, with one weight each", field="terms")
+    if not (np.isfinite(terms.weights) & (terms.weights > 0)).all():
+        raise InvalidInput("MALFORMED", "holds numbers that are not above 0", field="weights")
+    return terms
+
+
+def check_encoder(fingerprint: str, snapshot: Snapshot) -> None:
+    """Raises ModelMismatch unless the generation was built with that encoder."""
+    encoder = snapshot.manifest.encoder
+    if fingerprint != encoder.fingerprint:
+        raise _mismatch(fingerprint, encoder, snapshot)
+
+
+def check_sparse_encoder(fingerprint: str, snapshot: Snapshot) -> None:
+    """Raises NoSuchLeg or ModelMismatch likewise."""
+    encoder = snapshot.manifest.sparse_encoder
+    if encoder is None:
+        raise NoSuchLeg("has no learned-sparse leg", field=snapshot.manifest.collection)
+    if fingerprint != encoder.fingerprint:
+        raise _mismatch(fingerprint, encoder, snapshot)
+
+
+def _mismatch(
+    fingerprint: str, encoder: EncoderEntry | SparseEncoderEntry, snapshot: Snapshot
+) -> ModelMismatch:
+    return ModelMismatch(
+        f"generation {snapshot.manifest.generation} was built with {encoder.model} version "
+        f"{encoder.version}, fingerprint {encoder.fingerprint}, not {fingerprint}",
+        field="encoder_fingerprint",
+        remedy="embed the query with that version",
+    )
+
+
+def check_head(head: shard_pb2.LikelyHead) -> None:
+    """Raises InvalidInput unless a likely head makes sense, or is absent."""
+    if head.limit > 0 and (len(head.ids) != len(head.scores) or not head.k > 0):
+        raise InvalidInput("MALFORMED", "needs one score per id and k above 0", field="likely_head")
+
+
+def ranking(found: Sequence[Candidate]) -> shard_pb2.Ranking:
+    """What a leg found."""
+    return shard_pb2.Ranking(
+        ids=[candidate.id for candidate in found], scores=[candidate.score for candidate in found]
+    )
+
+
+def generation(snapshot: Snapshot) -> shard_pb2.GenerationUsed:
+    """Which generation answered."""
+    manifest = snapshot.manifest
+    return shard_pb2.GenerationUsed(
+        epoch=manifest.epoch, generation=manifest.generation, sequence=manifest.sequence
+    )
+
+
+def document(fetched: Fetched, with_tokens: bool) -> shard_pb2.FetchedDocument:
+    """One document, with the token ids of its passage if asked for."""
+    message = shard_pb2.FetchedDocument(id=fetched.id, document=fetched.serialised)
+    if fetched.passage is not None:
+        message.start_byte = fetched.passage.start_byte
+        message.end_byte = fetched.passage.end_byte
+        if with_tokens:
+            message.token_ids.extend(fetched.passage.token_ids.tolist())
+    return message
