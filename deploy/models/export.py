@@ -69,7 +69,8 @@ def export_all(
     """Export the default bi-encoder and the shipped reranker, or those named in `only`.
 
     They are version 1, the encoder in fp32 and the reranker in int8, and put right where they are
-    outdated; a given `precision` is exported as a further version. Raises NotFound for an unknown name.
+    outdated; a given `precision` is exported as a further version. Raises NotFound for an unknown
+    name.
     """
     chosen = list(_SHIPPED) if only is None else sorted(only)
     if unknown := sorted(set(chosen) - set(_SHIPPED)):
