@@ -83,7 +83,8 @@ class Encoders:
         self._sparse = OpenModels(SparseEncoder, triton, model_directory)
 
     async def newest(self, model: str, deadline: Deadline) -> TextEncoder:
-        """The newest version of a model; raises what OpenModels.get does."""
+        """The newest version of a model at this moment; raises what OpenModels.get does."""
+        self._dense.forget(model, "")
         return await self._dense.get(model, "", deadline)
 
     async def get(
@@ -95,7 +96,9 @@ class Encoders:
     async def get_sparse(
         self, model: str, version: str, deadline: Deadline, *, fingerprint: str = ""
     ) -> TermEncoder:
-        """A version of a sparse encoder, likewise; "" is the newest."""
+        """A version of a sparse encoder, likewise; "" is the newest at this moment."""
+        if not version:
+            self._sparse.forget(model, "")
         return await self._sparse.get(model, version, deadline, fingerprint=fingerprint)
 
     def forget(self, model: str, version: str) -> None:

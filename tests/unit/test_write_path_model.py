@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from core.documents import Document
 from indexer import changes
+from indexer.passages import windows
 from tests.fakes import models
 from tests.fakes.write_path import (
     Crash,
@@ -33,12 +34,18 @@ WORDS = st.lists(st.sampled_from(["heart", "lung", "cell", "gene"]), min_size=1,
 
 
 def expected_weights(text: str) -> list[dict[int, float]]:
-    """The terms of every passage of a text without a title: windows of 32 tokens that share 8."""
-    tokens = np.array(models.make_tokenizer().encode(text, add_special_tokens=False).ids, np.int32)
-    starts = [0]
-    while starts[-1] + 32 < len(tokens):
-        starts.append(starts[-1] + 32 - 8)
-    found = [terms_of(tokens[start : start + 32]) for start in starts]
+    """The terms of every passage of a text without a title: windows of 32 tokens that share 8.
+
+    The sparse encoder reads the passage's text with a tokenizer of its own: a window that begins
+    within a word begins with other tokens there.
+    """
+    tokenizer = models.make_tokenizer()
+    places = tokenizer.encode(text, add_special_tokens=False).offsets
+    passages = [
+        text[places[start][0] : places[end - 1][1]] for start, end in windows(len(places), 32, 8)
+    ]
+    read = [tokenizer.encode(passage, add_special_tokens=False).ids for passage in passages]
+    found = [terms_of(np.array(ids, np.int32)) for ids in read]
     return [dict(zip(each.ids.tolist(), each.weights.tolist(), strict=True)) for each in found]
 
 
