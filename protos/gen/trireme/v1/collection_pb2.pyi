@@ -5,9 +5,11 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from trireme.v1 import ranking_pb2 as _ranking_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -36,6 +38,7 @@ class Collection(_message.Message):
     DIMENSIONS_FIELD_NUMBER: _builtins.int
     SPARSE_ENCODER_FIELD_NUMBER: _builtins.int
     SIMILARITY_FIELD_NUMBER: _builtins.int
+    SEARCH_DEFAULTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """1 to 63 characters: lower-case letters, digits, `-` and `_`, starting with a letter."""
     uid: _builtins.str
@@ -79,6 +82,12 @@ class Collection(_message.Message):
         newest. FAILED_PRECONDITION (`MODEL_MISMATCH`) if it is of another kind.
         """
 
+    @_builtins.property
+    def search_defaults(self) -> _ranking_pb2.SearchDefaults:
+        """How searches rank where they do not say otherwise. Absent: as SearchDefaults says. Can be changed
+        by UpdateCollection.
+        """
+
     def __init__(
         self,
         *,
@@ -93,10 +102,11 @@ class Collection(_message.Message):
         dimensions: _builtins.int = ...,
         sparse_encoder: Global___ModelVersion | None = ...,
         similarity: _builtins.str = ...,
+        search_defaults: _ranking_pb2.SearchDefaults | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "encoder", b"encoder", "passaging", b"passaging", "sparse_encoder", b"sparse_encoder"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "encoder", b"encoder", "passaging", b"passaging", "search_defaults", b"search_defaults", "sparse_encoder", b"sparse_encoder"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "dimensions", b"dimensions", "document_count", b"document_count", "encoder", b"encoder", "name", b"name", "passaging", b"passaging", "shard_count", b"shard_count", "shards", b"shards", "similarity", b"similarity", "sparse_encoder", b"sparse_encoder", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "dimensions", b"dimensions", "document_count", b"document_count", "encoder", b"encoder", "name", b"name", "passaging", b"passaging", "search_defaults", b"search_defaults", "shard_count", b"shard_count", "shards", b"shards", "similarity", b"similarity", "sparse_encoder", b"sparse_encoder", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -388,3 +398,60 @@ class DeleteCollectionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteCollectionResponse: _TypeAlias = DeleteCollectionResponse  # noqa: Y015
+
+@_typing.final
+class UpdateCollectionRequest(_message.Message):
+    """UpdateCollectionRequest describes a change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def collection(self) -> Global___Collection:
+        """`name` says which; the fields in `update_mask` are what they are to be."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which fields: `search_defaults`, or paths below it such as `search_defaults.fusion.k`. What they
+        name and `collection` does not set is left open again. Empty means `search_defaults`; any other
+        path is refused (`MALFORMED`).
+        """
+
+    def __init__(
+        self,
+        *,
+        collection: Global___Collection | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateCollectionRequest: _TypeAlias = UpdateCollectionRequest  # noqa: Y015
+
+@_typing.final
+class UpdateCollectionResponse(_message.Message):
+    """UpdateCollectionResponse holds the collection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def collection(self) -> Global___Collection:
+        """As it is now."""
+
+    def __init__(
+        self,
+        *,
+        collection: Global___Collection | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateCollectionResponse: _TypeAlias = UpdateCollectionResponse  # noqa: Y015

@@ -51,6 +51,11 @@ class CollectionServiceStub(object):
                 request_serializer=trireme_dot_v1_dot_collection__pb2.ListCollectionsRequest.SerializeToString,
                 response_deserializer=trireme_dot_v1_dot_collection__pb2.ListCollectionsResponse.FromString,
                 _registered_method=True)
+        self.UpdateCollection = channel.unary_unary(
+                '/trireme.v1.CollectionService/UpdateCollection',
+                request_serializer=trireme_dot_v1_dot_collection__pb2.UpdateCollectionRequest.SerializeToString,
+                response_deserializer=trireme_dot_v1_dot_collection__pb2.UpdateCollectionResponse.FromString,
+                _registered_method=True)
         self.DeleteCollection = channel.unary_unary(
                 '/trireme.v1.CollectionService/DeleteCollection',
                 request_serializer=trireme_dot_v1_dot_collection__pb2.DeleteCollectionRequest.SerializeToString,
@@ -87,6 +92,15 @@ class CollectionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateCollection(self, request, context):
+        """Changes what may be changed of a collection: its `search_defaults`. Asked of a gateway, it answers
+        once searches there rank so, or after 2 seconds; asked of the indexer, as soon as it is stored.
+        NOT_FOUND (`COLLECTION_NOT_FOUND`) if there is none of that name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteCollection(self, request, context):
         """Removes a collection with all its documents. Searches for it end within a second.
         """
@@ -111,6 +125,11 @@ def add_CollectionServiceServicer_to_server(servicer, server):
                     servicer.ListCollections,
                     request_deserializer=trireme_dot_v1_dot_collection__pb2.ListCollectionsRequest.FromString,
                     response_serializer=trireme_dot_v1_dot_collection__pb2.ListCollectionsResponse.SerializeToString,
+            ),
+            'UpdateCollection': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateCollection,
+                    request_deserializer=trireme_dot_v1_dot_collection__pb2.UpdateCollectionRequest.FromString,
+                    response_serializer=trireme_dot_v1_dot_collection__pb2.UpdateCollectionResponse.SerializeToString,
             ),
             'DeleteCollection': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteCollection,
@@ -201,6 +220,33 @@ class CollectionService(object):
             '/trireme.v1.CollectionService/ListCollections',
             trireme_dot_v1_dot_collection__pb2.ListCollectionsRequest.SerializeToString,
             trireme_dot_v1_dot_collection__pb2.ListCollectionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateCollection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trireme.v1.CollectionService/UpdateCollection',
+            trireme_dot_v1_dot_collection__pb2.UpdateCollectionRequest.SerializeToString,
+            trireme_dot_v1_dot_collection__pb2.UpdateCollectionResponse.FromString,
             options,
             channel_credentials,
             insecure,

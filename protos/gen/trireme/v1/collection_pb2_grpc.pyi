@@ -46,6 +46,11 @@ class CollectionServiceStub:
     """
     ListCollections: _grpc.UnaryUnaryMultiCallable[_collection_pb2.ListCollectionsRequest, _collection_pb2.ListCollectionsResponse]
     """Lists collections by ascending name, page by page."""
+    UpdateCollection: _grpc.UnaryUnaryMultiCallable[_collection_pb2.UpdateCollectionRequest, _collection_pb2.UpdateCollectionResponse]
+    """Changes what may be changed of a collection: its `search_defaults`. Asked of a gateway, it answers
+    once searches there rank so, or after 2 seconds; asked of the indexer, as soon as it is stored.
+    NOT_FOUND (`COLLECTION_NOT_FOUND`) if there is none of that name.
+    """
     DeleteCollection: _grpc.UnaryUnaryMultiCallable[_collection_pb2.DeleteCollectionRequest, _collection_pb2.DeleteCollectionResponse]
     """Removes a collection with all its documents. Searches for it end within a second."""
 
@@ -67,6 +72,11 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     """
     ListCollections: _aio.UnaryUnaryMultiCallable[_collection_pb2.ListCollectionsRequest, _collection_pb2.ListCollectionsResponse]  # type: ignore[assignment]
     """Lists collections by ascending name, page by page."""
+    UpdateCollection: _aio.UnaryUnaryMultiCallable[_collection_pb2.UpdateCollectionRequest, _collection_pb2.UpdateCollectionResponse]  # type: ignore[assignment]
+    """Changes what may be changed of a collection: its `search_defaults`. Asked of a gateway, it answers
+    once searches there rank so, or after 2 seconds; asked of the indexer, as soon as it is stored.
+    NOT_FOUND (`COLLECTION_NOT_FOUND`) if there is none of that name.
+    """
     DeleteCollection: _aio.UnaryUnaryMultiCallable[_collection_pb2.DeleteCollectionRequest, _collection_pb2.DeleteCollectionResponse]  # type: ignore[assignment]
     """Removes a collection with all its documents. Searches for it end within a second."""
 
@@ -103,6 +113,17 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_collection_pb2.ListCollectionsResponse, _abc.Awaitable[_collection_pb2.ListCollectionsResponse]]:
         """Lists collections by ascending name, page by page."""
+
+    @_abc_1.abstractmethod
+    def UpdateCollection(
+        self,
+        request: _collection_pb2.UpdateCollectionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_collection_pb2.UpdateCollectionResponse, _abc.Awaitable[_collection_pb2.UpdateCollectionResponse]]:
+        """Changes what may be changed of a collection: its `search_defaults`. Asked of a gateway, it answers
+        once searches there rank so, or after 2 seconds; asked of the indexer, as soon as it is stored.
+        NOT_FOUND (`COLLECTION_NOT_FOUND`) if there is none of that name.
+        """
 
     @_abc_1.abstractmethod
     def DeleteCollection(

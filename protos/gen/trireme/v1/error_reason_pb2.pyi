@@ -90,6 +90,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: a collection needs the version of a model that was to be unloaded."""
     ERROR_REASON_MODEL_NOT_LOADED: _ErrorReason.ValueType  # 31
     """FAILED_PRECONDITION: Triton could not load a model; what it served before, it still serves."""
+    ERROR_REASON_PAGE_TOKEN_EXPIRED: _ErrorReason.ValueType  # 32
+    """FAILED_PRECONDITION: a page token is older than the time it was good for, or the index generation
+    that it stands for is no longer open.
+    """
+    ERROR_REASON_INSUFFICIENT_COVERAGE: _ErrorReason.ValueType  # 33
+    """UNAVAILABLE: less of the collection answered than `min_coverage` asks for."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason names every failure that a program may want to tell apart. In a google.rpc.ErrorInfo
@@ -164,4 +170,10 @@ ERROR_REASON_MODEL_IN_USE: ErrorReason.ValueType  # 30
 """FAILED_PRECONDITION: a collection needs the version of a model that was to be unloaded."""
 ERROR_REASON_MODEL_NOT_LOADED: ErrorReason.ValueType  # 31
 """FAILED_PRECONDITION: Triton could not load a model; what it served before, it still serves."""
+ERROR_REASON_PAGE_TOKEN_EXPIRED: ErrorReason.ValueType  # 32
+"""FAILED_PRECONDITION: a page token is older than the time it was good for, or the index generation
+that it stands for is no longer open.
+"""
+ERROR_REASON_INSUFFICIENT_COVERAGE: ErrorReason.ValueType  # 33
+"""UNAVAILABLE: less of the collection answered than `min_coverage` asks for."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -6,11 +6,13 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from trireme.v1 import collection_pb2 as _collection_pb2
 from trireme.v1 import document_pb2 as _document_pb2
 from trireme.v1 import error_reason_pb2 as _error_reason_pb2
+from trireme.v1 import ranking_pb2 as _ranking_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -90,30 +92,6 @@ SEARCH_LEG_SPARSE: SearchLeg.ValueType  # 3
 """By weighted terms of a sparse encoder."""
 Global___SearchLeg: _TypeAlias = SearchLeg  # noqa: Y015
 
-class _FusionMethod:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _FusionMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FusionMethod.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    FUSION_METHOD_UNSPECIFIED: _FusionMethod.ValueType  # 0
-    """The same as FUSION_METHOD_RRF."""
-    FUSION_METHOD_RRF: _FusionMethod.ValueType  # 1
-    """Reciprocal rank fusion (Cormack, Clarke and Buettcher, 2009): a document's score is the sum over
-    legs of weight / (k + rank), with ranks from 1.
-    """
-
-class FusionMethod(_FusionMethod, metaclass=_FusionMethodEnumTypeWrapper):
-    """FusionMethod says how the legs' rankings become one."""
-
-FUSION_METHOD_UNSPECIFIED: FusionMethod.ValueType  # 0
-"""The same as FUSION_METHOD_RRF."""
-FUSION_METHOD_RRF: FusionMethod.ValueType  # 1
-"""Reciprocal rank fusion (Cormack, Clarke and Buettcher, 2009): a document's score is the sum over
-legs of weight / (k + rank), with ranks from 1.
-"""
-Global___FusionMethod: _TypeAlias = FusionMethod  # noqa: Y015
-
 class _Stage:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -140,6 +118,10 @@ class _StageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Stage.ValueType
     """Tokenising the query and weighing its terms, beside STAGE_ENCODE."""
     STAGE_SPARSE: _Stage.ValueType  # 9
     """The learned-sparse leg."""
+    STAGE_STATISTICS: _Stage.ValueType  # 10
+    """Gathering how frequent the query's words are over all shards, beside STAGE_ENCODE."""
+    STAGE_GROUP: _Stage.ValueType  # 11
+    """Putting hits into groups."""
 
 class Stage(_Stage, metaclass=_StageEnumTypeWrapper):
     """Stage is a step of the query path."""
@@ -164,7 +146,63 @@ STAGE_ENCODE_SPARSE: Stage.ValueType  # 8
 """Tokenising the query and weighing its terms, beside STAGE_ENCODE."""
 STAGE_SPARSE: Stage.ValueType  # 9
 """The learned-sparse leg."""
+STAGE_STATISTICS: Stage.ValueType  # 10
+"""Gathering how frequent the query's words are over all shards, beside STAGE_ENCODE."""
+STAGE_GROUP: Stage.ValueType  # 11
+"""Putting hits into groups."""
 Global___Stage: _TypeAlias = Stage  # noqa: Y015
+
+class _HitOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HitOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HitOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HIT_OUTCOME_UNSPECIFIED: _HitOutcome.ValueType  # 0
+    """Not used."""
+    HIT_OUTCOME_RETURNED: _HitOutcome.ValueType  # 1
+    """It is on the first page."""
+    HIT_OUTCOME_NOT_INDEXED: _HitOutcome.ValueType  # 2
+    """It is stored, but not yet in the index generation that was searched."""
+    HIT_OUTCOME_SHARD_MISSING: _HitOutcome.ValueType  # 3
+    """Its shard did not answer a leg or the fetching of documents, and nothing else found it."""
+    HIT_OUTCOME_NOT_A_CANDIDATE: _HitOutcome.ValueType  # 4
+    """No leg has it within its window."""
+    HIT_OUTCOME_BELOW_PAGE: _HitOutcome.ValueType  # 5
+    """It is a candidate, but fusion put it below the first page, and it stayed there."""
+    HIT_OUTCOME_RERANKED_AWAY: _HitOutcome.ValueType  # 6
+    """Fusion had put it on the first page; the cross-encoder moved it off."""
+    HIT_OUTCOME_GROUPED_AWAY: _HitOutcome.ValueType  # 7
+    """Its group is on the first page, but others of the group were better."""
+    HIT_OUTCOME_LEG_MISSING: _HitOutcome.ValueType  # 8
+    """A leg answered nowhere, for example because its encoder did not, and no other leg has it within
+    its window.
+    """
+
+class HitOutcome(_HitOutcome, metaclass=_HitOutcomeEnumTypeWrapper):
+    """HitOutcome says how far a document came in a search."""
+
+HIT_OUTCOME_UNSPECIFIED: HitOutcome.ValueType  # 0
+"""Not used."""
+HIT_OUTCOME_RETURNED: HitOutcome.ValueType  # 1
+"""It is on the first page."""
+HIT_OUTCOME_NOT_INDEXED: HitOutcome.ValueType  # 2
+"""It is stored, but not yet in the index generation that was searched."""
+HIT_OUTCOME_SHARD_MISSING: HitOutcome.ValueType  # 3
+"""Its shard did not answer a leg or the fetching of documents, and nothing else found it."""
+HIT_OUTCOME_NOT_A_CANDIDATE: HitOutcome.ValueType  # 4
+"""No leg has it within its window."""
+HIT_OUTCOME_BELOW_PAGE: HitOutcome.ValueType  # 5
+"""It is a candidate, but fusion put it below the first page, and it stayed there."""
+HIT_OUTCOME_RERANKED_AWAY: HitOutcome.ValueType  # 6
+"""Fusion had put it on the first page; the cross-encoder moved it off."""
+HIT_OUTCOME_GROUPED_AWAY: HitOutcome.ValueType  # 7
+"""Its group is on the first page, but others of the group were better."""
+HIT_OUTCOME_LEG_MISSING: HitOutcome.ValueType  # 8
+"""A leg answered nowhere, for example because its encoder did not, and no other leg has it within
+its window.
+"""
+Global___HitOutcome: _TypeAlias = HitOutcome  # noqa: Y015
 
 @_typing.final
 class SearchRequest(_message.Message):
@@ -182,6 +220,11 @@ class SearchRequest(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     WINDOW_FIELD_NUMBER: _builtins.int
     LEGS_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
+    GROUP_SIZE_FIELD_NUMBER: _builtins.int
+    MIN_COVERAGE_FIELD_NUMBER: _builtins.int
+    HIGHLIGHT_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Name of an existing collection."""
     query: _builtins.str
@@ -197,16 +240,38 @@ class SearchRequest(_message.Message):
     (`FILTER_UNSUPPORTED`) rather than ignored.
     """
     window: _builtins.int
-    """Candidates per leg that enter fusion, `page_size` to 1,000; 0 means the larger of 100 and
-    `page_size`.
+    """Candidates per leg that enter fusion, `page_size` to 1,000; 0 means as the collection's
+    `search_defaults` say, and never fewer than `page_size`. All pages together hold what the
+    windows of the legs hold.
     """
+    page_token: _builtins.str
+    """`next_page_token` of the page before; empty for the first page. Everything else but `page_size`
+    and `highlight` must be as it was then (`BAD_PAGE_TOKEN`). FAILED_PRECONDITION
+    (`PAGE_TOKEN_EXPIRED`) after `page_expire_time`: start again with an empty token.
+    """
+    group_by: _builtins.str
+    """Name of an attribute, up to 128 bytes: the answer is then in `groups` of documents that have the
+    same value of it, and `page_size` counts groups. A document with a list of strings is in the
+    group of each; documents without the attribute are in one group without a value. Empty: no
+    groups.
+    """
+    group_size: _builtins.int
+    """Hits per group, 1 to 100; 0 means 1. Only with `group_by`."""
+    min_coverage: _builtins.float
+    """Share of the collection that must have been asked with success, 0 to 1: UNAVAILABLE
+    (`INSUFFICIENT_COVERAGE`) instead of an answer with less `coverage`. Default: 0, whatever there is.
+    """
+    highlight: _builtins.bool
+    """Mark the query's words in `Hit.highlights`. Costs one more call to the shards of the hits."""
     @_builtins.property
-    def fusion(self) -> Global___Fusion:
-        """How the legs are fused."""
+    def fusion(self) -> _ranking_pb2.Fusion:
+        """How the legs are fused. What is not set is as the collection's `search_defaults` say."""
 
     @_builtins.property
-    def rerank(self) -> Global___Rerank:
-        """Whether and how the head of the list is reranked."""
+    def rerank(self) -> _ranking_pb2.Rerank:
+        """Whether and how the head of the list is reranked. What is not set is as the collection's
+        `search_defaults` say.
+        """
 
     @_builtins.property
     def min_position(self) -> _document_pb2.Position:
@@ -227,118 +292,38 @@ class SearchRequest(_message.Message):
         query: _builtins.str = ...,
         page_size: _builtins.int = ...,
         mode: Global___SearchMode.ValueType = ...,
-        fusion: Global___Fusion | None = ...,
-        rerank: Global___Rerank | None = ...,
+        fusion: _ranking_pb2.Fusion | None = ...,
+        rerank: _ranking_pb2.Rerank | None = ...,
         min_position: _document_pb2.Position | None = ...,
         filter: _builtins.str = ...,
         window: _builtins.int = ...,
         legs: _abc.Iterable[Global___SearchLeg.ValueType] | None = ...,
+        page_token: _builtins.str = ...,
+        group_by: _builtins.str = ...,
+        group_size: _builtins.int = ...,
+        min_coverage: _builtins.float | None = ...,
+        highlight: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fusion", b"fusion", "min_position", b"min_position", "rerank", b"rerank"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_coverage", b"_min_coverage", "fusion", b"fusion", "min_coverage", b"min_coverage", "min_position", b"min_position", "rerank", b"rerank"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "filter", b"filter", "fusion", b"fusion", "legs", b"legs", "min_position", b"min_position", "mode", b"mode", "page_size", b"page_size", "query", b"query", "rerank", b"rerank", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_coverage", b"_min_coverage", "collection", b"collection", "filter", b"filter", "fusion", b"fusion", "group_by", b"group_by", "group_size", b"group_size", "highlight", b"highlight", "legs", b"legs", "min_coverage", b"min_coverage", "min_position", b"min_position", "mode", b"mode", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "rerank", b"rerank", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__min_coverage: _TypeAlias = _typing.Literal["min_coverage"]  # noqa: Y015
+    _WhichOneofArgType__min_coverage: _TypeAlias = _typing.Literal["_min_coverage", b"_min_coverage"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_coverage) -> _WhichOneofReturnType__min_coverage | None: ...
 
 Global___SearchRequest: _TypeAlias = SearchRequest  # noqa: Y015
 
 @_typing.final
-class Fusion(_message.Message):
-    """Fusion holds the settings of rank fusion; in a reply, those that were used."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    METHOD_FIELD_NUMBER: _builtins.int
-    K_FIELD_NUMBER: _builtins.int
-    DENSE_WEIGHT_FIELD_NUMBER: _builtins.int
-    LEXICAL_WEIGHT_FIELD_NUMBER: _builtins.int
-    SPARSE_WEIGHT_FIELD_NUMBER: _builtins.int
-    method: Global___FusionMethod.ValueType
-    """Default: RRF. A number that is not of this enum is refused (`UNKNOWN_FUSION`)."""
-    k: _builtins.float
-    """The rank constant of RRF, 1 to 10,000. Default: 60."""
-    dense_weight: _builtins.float
-    """Weight of the dense leg, 0 to 100. Default: 1."""
-    lexical_weight: _builtins.float
-    """Weight of the lexical leg, 0 to 100. Default: 1."""
-    sparse_weight: _builtins.float
-    """Weight of the learned-sparse leg, 0 to 100. Default: 1."""
-    def __init__(
-        self,
-        *,
-        method: Global___FusionMethod.ValueType = ...,
-        k: _builtins.float | None = ...,
-        dense_weight: _builtins.float | None = ...,
-        lexical_weight: _builtins.float | None = ...,
-        sparse_weight: _builtins.float | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_dense_weight", b"_dense_weight", "_k", b"_k", "_lexical_weight", b"_lexical_weight", "_sparse_weight", b"_sparse_weight", "dense_weight", b"dense_weight", "k", b"k", "lexical_weight", b"lexical_weight", "sparse_weight", b"sparse_weight"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dense_weight", b"_dense_weight", "_k", b"_k", "_lexical_weight", b"_lexical_weight", "_sparse_weight", b"_sparse_weight", "dense_weight", b"dense_weight", "k", b"k", "lexical_weight", b"lexical_weight", "method", b"method", "sparse_weight", b"sparse_weight"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__dense_weight: _TypeAlias = _typing.Literal["dense_weight"]  # noqa: Y015
-    _WhichOneofArgType__dense_weight: _TypeAlias = _typing.Literal["_dense_weight", b"_dense_weight"]  # noqa: Y015
-    _WhichOneofReturnType__k: _TypeAlias = _typing.Literal["k"]  # noqa: Y015
-    _WhichOneofArgType__k: _TypeAlias = _typing.Literal["_k", b"_k"]  # noqa: Y015
-    _WhichOneofReturnType__lexical_weight: _TypeAlias = _typing.Literal["lexical_weight"]  # noqa: Y015
-    _WhichOneofArgType__lexical_weight: _TypeAlias = _typing.Literal["_lexical_weight", b"_lexical_weight"]  # noqa: Y015
-    _WhichOneofReturnType__sparse_weight: _TypeAlias = _typing.Literal["sparse_weight"]  # noqa: Y015
-    _WhichOneofArgType__sparse_weight: _TypeAlias = _typing.Literal["_sparse_weight", b"_sparse_weight"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__dense_weight) -> _WhichOneofReturnType__dense_weight | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__k) -> _WhichOneofReturnType__k | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__lexical_weight) -> _WhichOneofReturnType__lexical_weight | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__sparse_weight) -> _WhichOneofReturnType__sparse_weight | None: ...
-
-Global___Fusion: _TypeAlias = Fusion  # noqa: Y015
-
-@_typing.final
-class Rerank(_message.Message):
-    """Rerank holds the settings of reranking; in a reply, those that were used."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    ENABLED_FIELD_NUMBER: _builtins.int
-    DEPTH_FIELD_NUMBER: _builtins.int
-    WEIGHT_FIELD_NUMBER: _builtins.int
-    enabled: _builtins.bool
-    """Default: true."""
-    depth: _builtins.int
-    """Documents from the head of the fused list that the cross-encoder reads, 1 to 200; 0 means the
-    gateway's default. Fewer are read when the deadline is near; the reply says how many.
-    """
-    weight: _builtins.float
-    """Share of the cross-encoder in the final score of the head, 0 to 1; the rest is the fused score.
-    Both are brought to 0..1 by min-max over the head first. Default: the gateway's default.
-    """
-    def __init__(
-        self,
-        *,
-        enabled: _builtins.bool | None = ...,
-        depth: _builtins.int = ...,
-        weight: _builtins.float | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "_weight", b"_weight", "enabled", b"enabled", "weight", b"weight"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "_weight", b"_weight", "depth", b"depth", "enabled", b"enabled", "weight", b"weight"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__enabled: _TypeAlias = _typing.Literal["enabled"]  # noqa: Y015
-    _WhichOneofArgType__enabled: _TypeAlias = _typing.Literal["_enabled", b"_enabled"]  # noqa: Y015
-    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
-    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__enabled) -> _WhichOneofReturnType__enabled | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
-
-Global___Rerank: _TypeAlias = Rerank  # noqa: Y015
-
-@_typing.final
 class SearchResponse(_message.Message):
-    """SearchResponse is the answer to one query."""
+    """SearchResponse is the answer to one query.
+
+    Complete answers to the same request from the same generations are the same, serialised
+    deterministically byte for byte, but for `timings`, `total_microseconds`, `next_page_token` and
+    `page_expire_time`. That is as long as the models give the same numbers: their last digits may
+    differ with what else was in a batch, for which reason scores are rounded (the cross-encoder's
+    logits to 3 decimals) and a query's embedding is remembered.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -352,8 +337,28 @@ class SearchResponse(_message.Message):
     ENCODER_FIELD_NUMBER: _builtins.int
     RERANKER_FIELD_NUMBER: _builtins.int
     SPARSE_ENCODER_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    PAGE_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    COVERAGE_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    CANDIDATE_COUNT_FIELD_NUMBER: _builtins.int
     total_microseconds: _builtins.int
     """The gateway's time for the whole request, in microseconds."""
+    next_page_token: _builtins.str
+    """Ask for the next page with it; empty on the last page. It stands for this very list of candidates
+    and the index generations it came from: over all pages every hit comes exactly once, whatever is
+    written meanwhile. Any gateway with the same key accepts it. Where documents of a later page
+    cannot be fetched, that page is labelled, and the same token may be tried again.
+    """
+    coverage: _builtins.float
+    """Share of the collection that was asked with success, 0 to 1: of all shards times all legs that
+    were wanted, how many answered. Below 1 the answer is labelled in `degraded`.
+    """
+    window: _builtins.int
+    """Candidates per leg as used."""
+    candidate_count: _builtins.int
+    """Documents that all pages together can show: those that any leg found within its window."""
     @_builtins.property
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hit]:
         """Best first."""
@@ -363,11 +368,11 @@ class SearchResponse(_message.Message):
         """Empty if, and only if, the answer is complete."""
 
     @_builtins.property
-    def fusion(self) -> Global___Fusion:
+    def fusion(self) -> _ranking_pb2.Fusion:
         """Fusion as used."""
 
     @_builtins.property
-    def rerank(self) -> Global___Rerank:
+    def rerank(self) -> _ranking_pb2.Rerank:
         """Reranking as used; `depth` is the number of documents that were really reranked."""
 
     @_builtins.property
@@ -390,27 +395,75 @@ class SearchResponse(_message.Message):
     def sparse_encoder(self) -> _collection_pb2.ModelVersion:
         """The sparse encoder that weighed the query's terms; absent if none did."""
 
+    @_builtins.property
+    def page_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When `next_page_token` expires; absent on the last page."""
+
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___HitGroup]:
+        """With `group_by`: the groups, by their best hits; `hits` is empty then."""
+
     def __init__(
         self,
         *,
         hits: _abc.Iterable[Global___Hit] | None = ...,
         degraded: _abc.Iterable[Global___Degradation] | None = ...,
-        fusion: Global___Fusion | None = ...,
-        rerank: Global___Rerank | None = ...,
+        fusion: _ranking_pb2.Fusion | None = ...,
+        rerank: _ranking_pb2.Rerank | None = ...,
         timings: _abc.Iterable[Global___StageTiming] | None = ...,
         total_microseconds: _builtins.int = ...,
         shards: _abc.Iterable[Global___ShardAnswer] | None = ...,
         encoder: _collection_pb2.ModelVersion | None = ...,
         reranker: _collection_pb2.ModelVersion | None = ...,
         sparse_encoder: _collection_pb2.ModelVersion | None = ...,
+        next_page_token: _builtins.str = ...,
+        page_expire_time: _timestamp_pb2.Timestamp | None = ...,
+        groups: _abc.Iterable[Global___HitGroup] | None = ...,
+        coverage: _builtins.float = ...,
+        window: _builtins.int = ...,
+        candidate_count: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["encoder", b"encoder", "fusion", b"fusion", "rerank", b"rerank", "reranker", b"reranker", "sparse_encoder", b"sparse_encoder"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["encoder", b"encoder", "fusion", b"fusion", "page_expire_time", b"page_expire_time", "rerank", b"rerank", "reranker", b"reranker", "sparse_encoder", b"sparse_encoder"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "encoder", b"encoder", "fusion", b"fusion", "hits", b"hits", "rerank", b"rerank", "reranker", b"reranker", "shards", b"shards", "sparse_encoder", b"sparse_encoder", "timings", b"timings", "total_microseconds", b"total_microseconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_count", b"candidate_count", "coverage", b"coverage", "degraded", b"degraded", "encoder", b"encoder", "fusion", b"fusion", "groups", b"groups", "hits", b"hits", "next_page_token", b"next_page_token", "page_expire_time", b"page_expire_time", "rerank", b"rerank", "reranker", b"reranker", "shards", b"shards", "sparse_encoder", b"sparse_encoder", "timings", b"timings", "total_microseconds", b"total_microseconds", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SearchResponse: _TypeAlias = SearchResponse  # noqa: Y015
+
+@_typing.final
+class HitGroup(_message.Message):
+    """HitGroup is the documents with one value of the attribute named by `group_by`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    HITS_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    size: _builtins.int
+    """Exactly how many of the answer's candidates (`candidate_count`) are in the group."""
+    @_builtins.property
+    def value(self) -> _document_pb2.AttributeValue:
+        """The value; absent for the documents that have none. Of a list of strings, one string."""
+
+    @_builtins.property
+    def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hit]:
+        """Best first, at most `group_size`."""
+
+    def __init__(
+        self,
+        *,
+        value: _document_pb2.AttributeValue | None = ...,
+        hits: _abc.Iterable[Global___Hit] | None = ...,
+        size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hits", b"hits", "size", b"size", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HitGroup: _TypeAlias = HitGroup  # noqa: Y015
 
 @_typing.final
 class Hit(_message.Message):
@@ -422,6 +475,8 @@ class Hit(_message.Message):
     SCORE_FIELD_NUMBER: _builtins.int
     PASSAGE_FIELD_NUMBER: _builtins.int
     PROVENANCE_FIELD_NUMBER: _builtins.int
+    HIGHLIGHTS_FIELD_NUMBER: _builtins.int
+    TITLE_HIGHLIGHTS_FIELD_NUMBER: _builtins.int
     score: _builtins.float
     """The final score: fused, or blended with the cross-encoder for the reranked head. Comparable
     within one answer only.
@@ -436,7 +491,19 @@ class Hit(_message.Message):
 
     @_builtins.property
     def provenance(self) -> Global___Provenance:
-        """Why the hit is here."""
+        """Why the hit is here. The models are the same for all hits of an answer and stand there, once:
+        SearchResponse.encoder, .sparse_encoder and .reranker.
+        """
+
+    @_builtins.property
+    def highlights(self) -> _containers.RepeatedCompositeFieldContainer[Global___TextSpan]:
+        """Where `passage` holds words of the query, by ascending start, if `highlight` asked for it. Words
+        count as equal if the lexical leg takes them for equal, so `Running` matches `run`.
+        """
+
+    @_builtins.property
+    def title_highlights(self) -> _containers.RepeatedCompositeFieldContainer[Global___TextSpan]:
+        """Where the title does, likewise."""
 
     def __init__(
         self,
@@ -445,14 +512,42 @@ class Hit(_message.Message):
         score: _builtins.float = ...,
         passage: Global___PassageSpan | None = ...,
         provenance: Global___Provenance | None = ...,
+        highlights: _abc.Iterable[Global___TextSpan] | None = ...,
+        title_highlights: _abc.Iterable[Global___TextSpan] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "passage", b"passage", "provenance", b"provenance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "passage", b"passage", "provenance", b"provenance", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "highlights", b"highlights", "passage", b"passage", "provenance", b"provenance", "score", b"score", "title_highlights", b"title_highlights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Hit: _TypeAlias = Hit  # noqa: Y015
+
+@_typing.final
+class TextSpan(_message.Message):
+    """TextSpan is a part of a text."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_BYTE_FIELD_NUMBER: _builtins.int
+    END_BYTE_FIELD_NUMBER: _builtins.int
+    start_byte: _builtins.int
+    """First byte in the UTF-8 text."""
+    end_byte: _builtins.int
+    """One past the last byte."""
+    def __init__(
+        self,
+        *,
+        start_byte: _builtins.int = ...,
+        end_byte: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_byte", b"end_byte", "start_byte", b"start_byte"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TextSpan: _TypeAlias = TextSpan  # noqa: Y015
 
 @_typing.final
 class PassageSpan(_message.Message):
@@ -494,6 +589,8 @@ class Provenance(_message.Message):
     SHARD_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     SPARSE_FIELD_NUMBER: _builtins.int
+    FUSED_PART_FIELD_NUMBER: _builtins.int
+    RERANK_PART_FIELD_NUMBER: _builtins.int
     fused_score: _builtins.float
     """Score after fusion."""
     fused_rank: _builtins.int
@@ -504,6 +601,10 @@ class Provenance(_message.Message):
     """Shard that holds the document."""
     generation: _builtins.int
     """Index generation of that shard that was searched."""
+    fused_part: _builtins.float
+    """What fusion gave to the final score."""
+    rerank_part: _builtins.float
+    """What the cross-encoder gave to it; 0 if the hit was not reranked."""
     @_builtins.property
     def dense(self) -> Global___LegRank:
         """Its place in the dense leg; absent if it was not found there."""
@@ -527,10 +628,12 @@ class Provenance(_message.Message):
         shard: _builtins.int = ...,
         generation: _builtins.int = ...,
         sparse: Global___LegRank | None = ...,
+        fused_part: _builtins.float = ...,
+        rerank_part: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_rerank_logit", b"_rerank_logit", "dense", b"dense", "lexical", b"lexical", "rerank_logit", b"rerank_logit", "sparse", b"sparse"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rerank_logit", b"_rerank_logit", "dense", b"dense", "fused_rank", b"fused_rank", "fused_score", b"fused_score", "generation", b"generation", "lexical", b"lexical", "rerank_logit", b"rerank_logit", "shard", b"shard", "sparse", b"sparse"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rerank_logit", b"_rerank_logit", "dense", b"dense", "fused_part", b"fused_part", "fused_rank", b"fused_rank", "fused_score", b"fused_score", "generation", b"generation", "lexical", b"lexical", "rerank_logit", b"rerank_logit", "rerank_part", b"rerank_part", "shard", b"shard", "sparse", b"sparse"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__rerank_logit: _TypeAlias = _typing.Literal["rerank_logit"]  # noqa: Y015
     _WhichOneofArgType__rerank_logit: _TypeAlias = _typing.Literal["_rerank_logit", b"_rerank_logit"]  # noqa: Y015
@@ -681,3 +784,273 @@ class ShardAnswer(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ShardAnswer: _TypeAlias = ShardAnswer  # noqa: Y015
+
+@_typing.final
+class BatchSearchRequest(_message.Message):
+    """BatchSearchRequest is several searches."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchRequest]:
+        """1 to 100."""
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___SearchRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchSearchRequest: _TypeAlias = BatchSearchRequest  # noqa: Y015
+
+@_typing.final
+class BatchSearchResponse(_message.Message):
+    """BatchSearchResponse holds their outcomes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchOutcome]:
+        """One per request, in its order."""
+
+    def __init__(
+        self,
+        *,
+        outcomes: _abc.Iterable[Global___SearchOutcome] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchSearchResponse: _TypeAlias = BatchSearchResponse  # noqa: Y015
+
+@_typing.final
+class SearchOutcome(_message.Message):
+    """SearchOutcome is what became of one of several searches."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def response(self) -> Global___SearchResponse:
+        """The answer."""
+
+    @_builtins.property
+    def error(self) -> _document_pb2.BatchError:
+        """Why there is none. In a batch the path of a field at fault begins with `requests[3]`."""
+
+    def __init__(
+        self,
+        *,
+        response: Global___SearchResponse | None = ...,
+        error: _document_pb2.BatchError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "outcome", b"outcome", "response", b"response"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "outcome", b"outcome", "response", b"response"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["response", "error"]  # noqa: Y015
+    _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+Global___SearchOutcome: _TypeAlias = SearchOutcome  # noqa: Y015
+
+@_typing.final
+class StreamSearchRequest(_message.Message):
+    """StreamSearchRequest is one search of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    REQUEST_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Comes back with the answer; chosen by the caller, up to 128 bytes. The answer to a message that
+    is not valid protobuf has none.
+    """
+    @_builtins.property
+    def request(self) -> Global___SearchRequest:
+        """What is looked for."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        request: Global___SearchRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamSearchRequest: _TypeAlias = StreamSearchRequest  # noqa: Y015
+
+@_typing.final
+class StreamSearchResponse(_message.Message):
+    """StreamSearchResponse is the outcome of one search of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """As in the request."""
+    @_builtins.property
+    def outcome(self) -> Global___SearchOutcome:
+        """What became of it. The path of a field at fault is within `request`."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        outcome: Global___SearchOutcome | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamSearchResponse: _TypeAlias = StreamSearchResponse  # noqa: Y015
+
+@_typing.final
+class ExplainHitRequest(_message.Message):
+    """ExplainHitRequest asks about one document in one search."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEARCH_FIELD_NUMBER: _builtins.int
+    DOCUMENT_ID_FIELD_NUMBER: _builtins.int
+    document_id: _builtins.str
+    """Id of the document, 1 to 512 bytes."""
+    @_builtins.property
+    def search(self) -> Global___SearchRequest:
+        """The search; `page_token` must be empty (`MALFORMED`)."""
+
+    def __init__(
+        self,
+        *,
+        search: Global___SearchRequest | None = ...,
+        document_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["search", b"search"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_id", b"document_id", "search", b"search"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainHitRequest: _TypeAlias = ExplainHitRequest  # noqa: Y015
+
+@_typing.final
+class ExplainHitResponse(_message.Message):
+    """ExplainHitResponse says how the document fared."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    RANK_FIELD_NUMBER: _builtins.int
+    HIT_FIELD_NUMBER: _builtins.int
+    LEGS_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    outcome: Global___HitOutcome.ValueType
+    """How far it came."""
+    stage: Global___Stage.ValueType
+    """The stage at which it fell out; STAGE_UNSPECIFIED if it did not. With NOT_A_CANDIDATE the leg in
+    which it came nearest to the window; with NOT_INDEXED, STAGE_WAIT.
+    """
+    message: _builtins.str
+    """The same for people, with the figures that decided."""
+    rank: _builtins.int
+    """Its final rank among all candidates, before they are put into groups, from 1; 0 if it is none."""
+    @_builtins.property
+    def hit(self) -> Global___Hit:
+        """The document with its provenance, as far as it came; absent if its shard does not have it or
+        does not answer. If it was no candidate, its scores are 0.
+        """
+
+    @_builtins.property
+    def legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___LegOutcome]:
+        """How it fared in each leg that was wanted, dense, lexical, sparse."""
+
+    @_builtins.property
+    def answer(self) -> Global___SearchResponse:
+        """The answer that the search got, its hits left out."""
+
+    def __init__(
+        self,
+        *,
+        outcome: Global___HitOutcome.ValueType = ...,
+        stage: Global___Stage.ValueType = ...,
+        message: _builtins.str = ...,
+        rank: _builtins.int = ...,
+        hit: Global___Hit | None = ...,
+        legs: _abc.Iterable[Global___LegOutcome] | None = ...,
+        answer: Global___SearchResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "hit", b"hit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "hit", b"hit", "legs", b"legs", "message", b"message", "outcome", b"outcome", "rank", b"rank", "stage", b"stage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainHitResponse: _TypeAlias = ExplainHitResponse  # noqa: Y015
+
+@_typing.final
+class LegOutcome(_message.Message):
+    """LegOutcome is how a document fared in one leg."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEG_FIELD_NUMBER: _builtins.int
+    RANK_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    LAST_SCORE_FIELD_NUMBER: _builtins.int
+    WITHIN_WINDOW_FIELD_NUMBER: _builtins.int
+    ANSWERED_FIELD_NUMBER: _builtins.int
+    leg: Global___SearchLeg.ValueType
+    """Which leg."""
+    rank: _builtins.int
+    """Its rank among all documents of the collection, from 1, looked for down to 10,000; 0 if it is
+    not among them.
+    """
+    score: _builtins.float
+    """Its score there; meaningless if `rank` is 0."""
+    window: _builtins.int
+    """Candidates that the leg could give."""
+    last_score: _builtins.float
+    """Score of the last candidate within the window; meaningless if the leg found none."""
+    within_window: _builtins.bool
+    """Whether it was a candidate of this leg."""
+    answered: _builtins.bool
+    """Whether the leg answered on the document's shard; otherwise it could not be a candidate."""
+    def __init__(
+        self,
+        *,
+        leg: Global___SearchLeg.ValueType = ...,
+        rank: _builtins.int = ...,
+        score: _builtins.float = ...,
+        window: _builtins.int = ...,
+        last_score: _builtins.float = ...,
+        within_window: _builtins.bool = ...,
+        answered: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "last_score", b"last_score", "leg", b"leg", "rank", b"rank", "score", b"score", "window", b"window", "within_window", b"within_window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LegOutcome: _TypeAlias = LegOutcome  # noqa: Y015

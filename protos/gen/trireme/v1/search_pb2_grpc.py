@@ -40,6 +40,21 @@ class SearchServiceStub(object):
                 request_serializer=trireme_dot_v1_dot_search__pb2.SearchRequest.SerializeToString,
                 response_deserializer=trireme_dot_v1_dot_search__pb2.SearchResponse.FromString,
                 _registered_method=True)
+        self.BatchSearch = channel.unary_unary(
+                '/trireme.v1.SearchService/BatchSearch',
+                request_serializer=trireme_dot_v1_dot_search__pb2.BatchSearchRequest.SerializeToString,
+                response_deserializer=trireme_dot_v1_dot_search__pb2.BatchSearchResponse.FromString,
+                _registered_method=True)
+        self.StreamSearch = channel.stream_stream(
+                '/trireme.v1.SearchService/StreamSearch',
+                request_serializer=trireme_dot_v1_dot_search__pb2.StreamSearchRequest.SerializeToString,
+                response_deserializer=trireme_dot_v1_dot_search__pb2.StreamSearchResponse.FromString,
+                _registered_method=True)
+        self.ExplainHit = channel.unary_unary(
+                '/trireme.v1.SearchService/ExplainHit',
+                request_serializer=trireme_dot_v1_dot_search__pb2.ExplainHitRequest.SerializeToString,
+                response_deserializer=trireme_dot_v1_dot_search__pb2.ExplainHitResponse.FromString,
+                _registered_method=True)
 
 
 class SearchServiceServicer(object):
@@ -58,6 +73,36 @@ class SearchServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchSearch(self, request, context):
+        """Answers 1 to 100 searches side by side, each as Search would: one that fails does not fail the
+        others. The deadline is that of all together. At most 16 are worked on at once, fewer while the
+        gateway is busy; RESOURCE_EXHAUSTED (`OVERLOADED`) if there is no room even for one. A reply
+        holds 16 MiB, as every message: for many hits with long texts take StreamSearch.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamSearch(self, request_iterator, context):
+        """Answers searches as they come, for harnesses that send many over one connection: every request
+        is answered by exactly one response with its id, in the order in which they are done. At most 16
+        are worked on at once, and calls go first; further ones are read when those are done, so that
+        flow control holds the sender back. Each search has the gateway's default deadline from when its
+        turn comes, within that of the stream. One that fails does not end the stream.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainHit(self, request, context):
+        """Says how a document fares in a search: its place if it is a hit, otherwise the stage at which it
+        fell out and by how much. It repeats the search as it would be answered now and fails as that
+        would. NOT_FOUND (`DOCUMENT_NOT_FOUND`) if the collection has no such document.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SearchServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -65,6 +110,21 @@ def add_SearchServiceServicer_to_server(servicer, server):
                     servicer.Search,
                     request_deserializer=trireme_dot_v1_dot_search__pb2.SearchRequest.FromString,
                     response_serializer=trireme_dot_v1_dot_search__pb2.SearchResponse.SerializeToString,
+            ),
+            'BatchSearch': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchSearch,
+                    request_deserializer=trireme_dot_v1_dot_search__pb2.BatchSearchRequest.FromString,
+                    response_serializer=trireme_dot_v1_dot_search__pb2.BatchSearchResponse.SerializeToString,
+            ),
+            'StreamSearch': grpc.stream_stream_rpc_method_handler(
+                    servicer.StreamSearch,
+                    request_deserializer=trireme_dot_v1_dot_search__pb2.StreamSearchRequest.FromString,
+                    response_serializer=trireme_dot_v1_dot_search__pb2.StreamSearchResponse.SerializeToString,
+            ),
+            'ExplainHit': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainHit,
+                    request_deserializer=trireme_dot_v1_dot_search__pb2.ExplainHitRequest.FromString,
+                    response_serializer=trireme_dot_v1_dot_search__pb2.ExplainHitResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -95,6 +155,87 @@ class SearchService(object):
             '/trireme.v1.SearchService/Search',
             trireme_dot_v1_dot_search__pb2.SearchRequest.SerializeToString,
             trireme_dot_v1_dot_search__pb2.SearchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchSearch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trireme.v1.SearchService/BatchSearch',
+            trireme_dot_v1_dot_search__pb2.BatchSearchRequest.SerializeToString,
+            trireme_dot_v1_dot_search__pb2.BatchSearchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamSearch(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/trireme.v1.SearchService/StreamSearch',
+            trireme_dot_v1_dot_search__pb2.StreamSearchRequest.SerializeToString,
+            trireme_dot_v1_dot_search__pb2.StreamSearchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainHit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trireme.v1.SearchService/ExplainHit',
+            trireme_dot_v1_dot_search__pb2.ExplainHitRequest.SerializeToString,
+            trireme_dot_v1_dot_search__pb2.ExplainHitResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,24 @@ class SearchServiceStub:
     google.rpc.ErrorInfo has domain `trireme` and a reason from ErrorReason. A search never runs past
     the caller's deadline; without one it has 2 seconds. The longest deadline honoured is 30 seconds.
     """
+    BatchSearch: _grpc.UnaryUnaryMultiCallable[_search_pb2.BatchSearchRequest, _search_pb2.BatchSearchResponse]
+    """Answers 1 to 100 searches side by side, each as Search would: one that fails does not fail the
+    others. The deadline is that of all together. At most 16 are worked on at once, fewer while the
+    gateway is busy; RESOURCE_EXHAUSTED (`OVERLOADED`) if there is no room even for one. A reply
+    holds 16 MiB, as every message: for many hits with long texts take StreamSearch.
+    """
+    StreamSearch: _grpc.StreamStreamMultiCallable[_search_pb2.StreamSearchRequest, _search_pb2.StreamSearchResponse]
+    """Answers searches as they come, for harnesses that send many over one connection: every request
+    is answered by exactly one response with its id, in the order in which they are done. At most 16
+    are worked on at once, and calls go first; further ones are read when those are done, so that
+    flow control holds the sender back. Each search has the gateway's default deadline from when its
+    turn comes, within that of the stream. One that fails does not end the stream.
+    """
+    ExplainHit: _grpc.UnaryUnaryMultiCallable[_search_pb2.ExplainHitRequest, _search_pb2.ExplainHitResponse]
+    """Says how a document fares in a search: its place if it is a hit, otherwise the stage at which it
+    fell out and by how much. It repeats the search as it would be answered now and fails as that
+    would. NOT_FOUND (`DOCUMENT_NOT_FOUND`) if the collection has no such document.
+    """
 
 @_typing.type_check_only
 class SearchServiceAsyncStub(SearchServiceStub):
@@ -54,6 +72,24 @@ class SearchServiceAsyncStub(SearchServiceStub):
     (`degraded` says which stage fell short, why, and on which shards); or an error whose
     google.rpc.ErrorInfo has domain `trireme` and a reason from ErrorReason. A search never runs past
     the caller's deadline; without one it has 2 seconds. The longest deadline honoured is 30 seconds.
+    """
+    BatchSearch: _aio.UnaryUnaryMultiCallable[_search_pb2.BatchSearchRequest, _search_pb2.BatchSearchResponse]  # type: ignore[assignment]
+    """Answers 1 to 100 searches side by side, each as Search would: one that fails does not fail the
+    others. The deadline is that of all together. At most 16 are worked on at once, fewer while the
+    gateway is busy; RESOURCE_EXHAUSTED (`OVERLOADED`) if there is no room even for one. A reply
+    holds 16 MiB, as every message: for many hits with long texts take StreamSearch.
+    """
+    StreamSearch: _aio.StreamStreamMultiCallable[_search_pb2.StreamSearchRequest, _search_pb2.StreamSearchResponse]  # type: ignore[assignment]
+    """Answers searches as they come, for harnesses that send many over one connection: every request
+    is answered by exactly one response with its id, in the order in which they are done. At most 16
+    are worked on at once, and calls go first; further ones are read when those are done, so that
+    flow control holds the sender back. Each search has the gateway's default deadline from when its
+    turn comes, within that of the stream. One that fails does not end the stream.
+    """
+    ExplainHit: _aio.UnaryUnaryMultiCallable[_search_pb2.ExplainHitRequest, _search_pb2.ExplainHitResponse]  # type: ignore[assignment]
+    """Says how a document fares in a search: its place if it is a hit, otherwise the stage at which it
+    fell out and by how much. It repeats the search as it would be answered now and fails as that
+    would. NOT_FOUND (`DOCUMENT_NOT_FOUND`) if the collection has no such document.
     """
 
 class SearchServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -71,6 +107,42 @@ class SearchServiceServicer(metaclass=_abc_1.ABCMeta):
         (`degraded` says which stage fell short, why, and on which shards); or an error whose
         google.rpc.ErrorInfo has domain `trireme` and a reason from ErrorReason. A search never runs past
         the caller's deadline; without one it has 2 seconds. The longest deadline honoured is 30 seconds.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchSearch(
+        self,
+        request: _search_pb2.BatchSearchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_search_pb2.BatchSearchResponse, _abc.Awaitable[_search_pb2.BatchSearchResponse]]:
+        """Answers 1 to 100 searches side by side, each as Search would: one that fails does not fail the
+        others. The deadline is that of all together. At most 16 are worked on at once, fewer while the
+        gateway is busy; RESOURCE_EXHAUSTED (`OVERLOADED`) if there is no room even for one. A reply
+        holds 16 MiB, as every message: for many hits with long texts take StreamSearch.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamSearch(
+        self,
+        request_iterator: _MaybeAsyncIterator[_search_pb2.StreamSearchRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_search_pb2.StreamSearchResponse], _abc.AsyncIterator[_search_pb2.StreamSearchResponse]]:
+        """Answers searches as they come, for harnesses that send many over one connection: every request
+        is answered by exactly one response with its id, in the order in which they are done. At most 16
+        are worked on at once, and calls go first; further ones are read when those are done, so that
+        flow control holds the sender back. Each search has the gateway's default deadline from when its
+        turn comes, within that of the stream. One that fails does not end the stream.
+        """
+
+    @_abc_1.abstractmethod
+    def ExplainHit(
+        self,
+        request: _search_pb2.ExplainHitRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_search_pb2.ExplainHitResponse, _abc.Awaitable[_search_pb2.ExplainHitResponse]]:
+        """Says how a document fares in a search: its place if it is a hit, otherwise the stage at which it
+        fell out and by how much. It repeats the search as it would be answered now and fails as that
+        would. NOT_FOUND (`DOCUMENT_NOT_FOUND`) if the collection has no such document.
         """
 
 def add_SearchServiceServicer_to_server(servicer: SearchServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

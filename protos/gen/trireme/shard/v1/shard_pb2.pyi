@@ -7,6 +7,8 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from trireme.v1 import document_pb2 as _document_pb2
+from trireme.v1 import ranking_pb2 as _ranking_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -91,6 +93,7 @@ class CollectionState(_message.Message):
     SPARSE_ENCODER_MODEL_FIELD_NUMBER: _builtins.int
     SPARSE_ENCODER_VERSION_FIELD_NUMBER: _builtins.int
     SPARSE_ENCODER_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    SEARCH_DEFAULTS_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Name of the collection."""
     uid: _builtins.str
@@ -123,6 +126,10 @@ class CollectionState(_message.Message):
     """Version of that model."""
     sparse_encoder_fingerprint: _builtins.str
     """Fingerprint of that model."""
+    @_builtins.property
+    def search_defaults(self) -> _ranking_pb2.SearchDefaults:
+        """How searches rank where they do not say otherwise."""
+
     def __init__(
         self,
         *,
@@ -142,14 +149,115 @@ class CollectionState(_message.Message):
         sparse_encoder_model: _builtins.str = ...,
         sparse_encoder_version: _builtins.str = ...,
         sparse_encoder_fingerprint: _builtins.str = ...,
+        search_defaults: _ranking_pb2.SearchDefaults | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["search_defaults", b"search_defaults"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "dimension", b"dimension", "document_count", b"document_count", "encoder_fingerprint", b"encoder_fingerprint", "encoder_model", b"encoder_model", "encoder_version", b"encoder_version", "epoch", b"epoch", "generation", b"generation", "passage_count", b"passage_count", "sequence", b"sequence", "shard", b"shard", "shard_count", b"shard_count", "sparse_encoder_fingerprint", b"sparse_encoder_fingerprint", "sparse_encoder_model", b"sparse_encoder_model", "sparse_encoder_version", b"sparse_encoder_version", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "dimension", b"dimension", "document_count", b"document_count", "encoder_fingerprint", b"encoder_fingerprint", "encoder_model", b"encoder_model", "encoder_version", b"encoder_version", "epoch", b"epoch", "generation", b"generation", "passage_count", b"passage_count", "search_defaults", b"search_defaults", "sequence", b"sequence", "shard", b"shard", "shard_count", b"shard_count", "sparse_encoder_fingerprint", b"sparse_encoder_fingerprint", "sparse_encoder_model", b"sparse_encoder_model", "sparse_encoder_version", b"sparse_encoder_version", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CollectionState: _TypeAlias = CollectionState  # noqa: Y015
+
+@_typing.final
+class CountTermsRequest(_message.Message):
+    """CountTermsRequest asks about the words of a query."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Name of the collection."""
+    generation: _builtins.int
+    """Generation wanted; 0 means the newest."""
+    query: _builtins.str
+    """The query as typed."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        generation: _builtins.int = ...,
+        query: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "generation", b"generation", "query", b"query"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountTermsRequest: _TypeAlias = CountTermsRequest  # noqa: Y015
+
+@_typing.final
+class CountTermsResponse(_message.Message):
+    """CountTermsResponse holds the shard's part of BM25's statistics."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATISTICS_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def statistics(self) -> Global___LexicalStatistics:
+        """What was counted."""
+
+    @_builtins.property
+    def generation(self) -> Global___GenerationUsed:
+        """Generation that answered."""
+
+    def __init__(
+        self,
+        *,
+        statistics: Global___LexicalStatistics | None = ...,
+        generation: Global___GenerationUsed | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "statistics", b"statistics"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "statistics", b"statistics"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountTermsResponse: _TypeAlias = CountTermsResponse  # noqa: Y015
+
+@_typing.final
+class LexicalStatistics(_message.Message):
+    """LexicalStatistics is what BM25 needs to know of a whole collection. Those of several shards are
+    added up; documents that were deleted or replaced are not counted.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_COUNT_FIELD_NUMBER: _builtins.int
+    TOTAL_LENGTH_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FREQUENCIES_FIELD_NUMBER: _builtins.int
+    document_count: _builtins.int
+    """Documents."""
+    total_length: _builtins.int
+    """Words of all of them together."""
+    @_builtins.property
+    def terms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The query's distinct words as the index holds them, ascending."""
+
+    @_builtins.property
+    def document_frequencies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Documents that have each."""
+
+    def __init__(
+        self,
+        *,
+        document_count: _builtins.int = ...,
+        total_length: _builtins.int = ...,
+        terms: _abc.Iterable[_builtins.str] | None = ...,
+        document_frequencies: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_count", b"document_count", "document_frequencies", b"document_frequencies", "terms", b"terms", "total_length", b"total_length"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LexicalStatistics: _TypeAlias = LexicalStatistics  # noqa: Y015
 
 @_typing.final
 class SearchLexicalRequest(_message.Message):
@@ -161,6 +269,7 @@ class SearchLexicalRequest(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     QUERY_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    STATISTICS_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Name of the collection."""
     generation: _builtins.int
@@ -169,6 +278,10 @@ class SearchLexicalRequest(_message.Message):
     """The query as typed; never a syntax error."""
     limit: _builtins.int
     """Documents wanted."""
+    @_builtins.property
+    def statistics(self) -> Global___LexicalStatistics:
+        """Statistics of the whole collection for the query's words; absent means those of this shard."""
+
     def __init__(
         self,
         *,
@@ -176,10 +289,11 @@ class SearchLexicalRequest(_message.Message):
         generation: _builtins.int = ...,
         query: _builtins.str = ...,
         limit: _builtins.int = ...,
+        statistics: Global___LexicalStatistics | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["statistics", b"statistics"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "generation", b"generation", "limit", b"limit", "query", b"query"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "generation", b"generation", "limit", b"limit", "query", b"query", "statistics", b"statistics"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -510,6 +624,8 @@ class FetchRequest(_message.Message):
     TOKENS_FOR_FIELD_NUMBER: _builtins.int
     TERMS_FIELD_NUMBER: _builtins.int
     WEIGHTS_FIELD_NUMBER: _builtins.int
+    HIGHLIGHT_FIELD_NUMBER: _builtins.int
+    PINNED_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Name of the collection."""
     generation: _builtins.int
@@ -520,6 +636,13 @@ class FetchRequest(_message.Message):
     """
     tokens_for: _builtins.int
     """How many of the first `ids` need the token ids of their passage."""
+    highlight: _builtins.str
+    """The query whose words are to be marked; empty means none are."""
+    pinned: _builtins.bool
+    """True for pages after the first: FAILED_PRECONDITION (`PAGE_TOKEN_EXPIRED`) if that generation is
+    gone, rather than an answer from the newest. Documents of a generation can be fetched longer than
+    it can be searched.
+    """
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Ids of the documents."""
@@ -544,10 +667,12 @@ class FetchRequest(_message.Message):
         tokens_for: _builtins.int = ...,
         terms: _abc.Iterable[_builtins.int] | None = ...,
         weights: _abc.Iterable[_builtins.float] | None = ...,
+        highlight: _builtins.str = ...,
+        pinned: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "generation", b"generation", "ids", b"ids", "terms", b"terms", "tokens_for", b"tokens_for", "vector", b"vector", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "generation", b"generation", "highlight", b"highlight", "ids", b"ids", "pinned", b"pinned", "terms", b"terms", "tokens_for", b"tokens_for", "vector", b"vector", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -594,6 +719,8 @@ class FetchedDocument(_message.Message):
     START_BYTE_FIELD_NUMBER: _builtins.int
     END_BYTE_FIELD_NUMBER: _builtins.int
     TOKEN_IDS_FIELD_NUMBER: _builtins.int
+    HIGHLIGHTS_FIELD_NUMBER: _builtins.int
+    TITLE_HIGHLIGHTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Id of the document."""
     document: _builtins.bytes
@@ -606,6 +733,16 @@ class FetchedDocument(_message.Message):
     def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Token ids of the best passage without special tokens, if asked for."""
 
+    @_builtins.property
+    def highlights(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Where the best passage holds words of `highlight`: first byte in the document's text and one past
+        the last, in turn, ascending.
+        """
+
+    @_builtins.property
+    def title_highlights(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Where the title does, likewise."""
+
     def __init__(
         self,
         *,
@@ -614,11 +751,79 @@ class FetchedDocument(_message.Message):
         start_byte: _builtins.int = ...,
         end_byte: _builtins.int = ...,
         token_ids: _abc.Iterable[_builtins.int] | None = ...,
+        highlights: _abc.Iterable[_builtins.int] | None = ...,
+        title_highlights: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "end_byte", b"end_byte", "id", b"id", "start_byte", b"start_byte", "token_ids", b"token_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "end_byte", b"end_byte", "highlights", b"highlights", "id", b"id", "start_byte", b"start_byte", "title_highlights", b"title_highlights", "token_ids", b"token_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FetchedDocument: _TypeAlias = FetchedDocument  # noqa: Y015
+
+@_typing.final
+class ReadAttributeRequest(_message.Message):
+    """ReadAttributeRequest names documents and one of their attributes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    IDS_FIELD_NUMBER: _builtins.int
+    ATTRIBUTE_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Name of the collection."""
+    generation: _builtins.int
+    """Generation wanted; 0 means the newest."""
+    attribute: _builtins.str
+    """Name of the attribute."""
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of the documents."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        generation: _builtins.int = ...,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+        attribute: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribute", b"attribute", "collection", b"collection", "generation", b"generation", "ids", b"ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadAttributeRequest: _TypeAlias = ReadAttributeRequest  # noqa: Y015
+
+@_typing.final
+class ReadAttributeResponse(_message.Message):
+    """ReadAttributeResponse holds the values."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedCompositeFieldContainer[_document_pb2.AttributeValue]:
+        """One per id, in their order; without a kind if the document is not there or lacks it."""
+
+    @_builtins.property
+    def generation(self) -> Global___GenerationUsed:
+        """Generation that answered."""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[_document_pb2.AttributeValue] | None = ...,
+        generation: Global___GenerationUsed | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReadAttributeResponse: _TypeAlias = ReadAttributeResponse  # noqa: Y015

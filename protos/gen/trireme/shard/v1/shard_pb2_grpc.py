@@ -45,6 +45,11 @@ class ShardServiceStub(object):
                 request_serializer=trireme_dot_shard_dot_v1_dot_shard__pb2.WatchRequest.SerializeToString,
                 response_deserializer=trireme_dot_shard_dot_v1_dot_shard__pb2.WatchResponse.FromString,
                 _registered_method=True)
+        self.CountTerms = channel.unary_unary(
+                '/trireme.shard.v1.ShardService/CountTerms',
+                request_serializer=trireme_dot_shard_dot_v1_dot_shard__pb2.CountTermsRequest.SerializeToString,
+                response_deserializer=trireme_dot_shard_dot_v1_dot_shard__pb2.CountTermsResponse.FromString,
+                _registered_method=True)
         self.SearchLexical = channel.unary_unary(
                 '/trireme.shard.v1.ShardService/SearchLexical',
                 request_serializer=trireme_dot_shard_dot_v1_dot_shard__pb2.SearchLexicalRequest.SerializeToString,
@@ -59,6 +64,11 @@ class ShardServiceStub(object):
                 '/trireme.shard.v1.ShardService/SearchSparse',
                 request_serializer=trireme_dot_shard_dot_v1_dot_shard__pb2.SearchSparseRequest.SerializeToString,
                 response_deserializer=trireme_dot_shard_dot_v1_dot_shard__pb2.SearchSparseResponse.FromString,
+                _registered_method=True)
+        self.ReadAttribute = channel.unary_unary(
+                '/trireme.shard.v1.ShardService/ReadAttribute',
+                request_serializer=trireme_dot_shard_dot_v1_dot_shard__pb2.ReadAttributeRequest.SerializeToString,
+                response_deserializer=trireme_dot_shard_dot_v1_dot_shard__pb2.ReadAttributeResponse.FromString,
                 _registered_method=True)
         self.Fetch = channel.unary_unary(
                 '/trireme.shard.v1.ShardService/Fetch',
@@ -79,6 +89,13 @@ class ShardServiceServicer(object):
     def Watch(self, request, context):
         """Sends the state of every collection at once, then again whatever changed, for ever. The stream
         is how gateways know collections, generations and positions; they never poll.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountTerms(self, request, context):
+        """Says how frequent a query's words are in this shard, for BM25 over all shards.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -109,6 +126,13 @@ class ShardServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadAttribute(self, request, context):
+        """Returns one attribute of documents, without the documents.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Fetch(self, request, context):
         """Returns documents with their best passage.
         """
@@ -124,6 +148,11 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     request_deserializer=trireme_dot_shard_dot_v1_dot_shard__pb2.WatchRequest.FromString,
                     response_serializer=trireme_dot_shard_dot_v1_dot_shard__pb2.WatchResponse.SerializeToString,
             ),
+            'CountTerms': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountTerms,
+                    request_deserializer=trireme_dot_shard_dot_v1_dot_shard__pb2.CountTermsRequest.FromString,
+                    response_serializer=trireme_dot_shard_dot_v1_dot_shard__pb2.CountTermsResponse.SerializeToString,
+            ),
             'SearchLexical': grpc.unary_unary_rpc_method_handler(
                     servicer.SearchLexical,
                     request_deserializer=trireme_dot_shard_dot_v1_dot_shard__pb2.SearchLexicalRequest.FromString,
@@ -138,6 +167,11 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     servicer.SearchSparse,
                     request_deserializer=trireme_dot_shard_dot_v1_dot_shard__pb2.SearchSparseRequest.FromString,
                     response_serializer=trireme_dot_shard_dot_v1_dot_shard__pb2.SearchSparseResponse.SerializeToString,
+            ),
+            'ReadAttribute': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadAttribute,
+                    request_deserializer=trireme_dot_shard_dot_v1_dot_shard__pb2.ReadAttributeRequest.FromString,
+                    response_serializer=trireme_dot_shard_dot_v1_dot_shard__pb2.ReadAttributeResponse.SerializeToString,
             ),
             'Fetch': grpc.unary_unary_rpc_method_handler(
                     servicer.Fetch,
@@ -178,6 +212,33 @@ class ShardService(object):
             '/trireme.shard.v1.ShardService/Watch',
             trireme_dot_shard_dot_v1_dot_shard__pb2.WatchRequest.SerializeToString,
             trireme_dot_shard_dot_v1_dot_shard__pb2.WatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountTerms(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trireme.shard.v1.ShardService/CountTerms',
+            trireme_dot_shard_dot_v1_dot_shard__pb2.CountTermsRequest.SerializeToString,
+            trireme_dot_shard_dot_v1_dot_shard__pb2.CountTermsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -259,6 +320,33 @@ class ShardService(object):
             '/trireme.shard.v1.ShardService/SearchSparse',
             trireme_dot_shard_dot_v1_dot_shard__pb2.SearchSparseRequest.SerializeToString,
             trireme_dot_shard_dot_v1_dot_shard__pb2.SearchSparseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadAttribute(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trireme.shard.v1.ShardService/ReadAttribute',
+            trireme_dot_shard_dot_v1_dot_shard__pb2.ReadAttributeRequest.SerializeToString,
+            trireme_dot_shard_dot_v1_dot_shard__pb2.ReadAttributeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,8 @@ class ShardServiceStub:
     """Sends the state of every collection at once, then again whatever changed, for ever. The stream
     is how gateways know collections, generations and positions; they never poll.
     """
+    CountTerms: _grpc.UnaryUnaryMultiCallable[_shard_pb2.CountTermsRequest, _shard_pb2.CountTermsResponse]
+    """Says how frequent a query's words are in this shard, for BM25 over all shards."""
     SearchLexical: _grpc.UnaryUnaryMultiCallable[_shard_pb2.SearchLexicalRequest, _shard_pb2.SearchLexicalResponse]
     """Finds the best documents by BM25."""
     OpenDense: _grpc.StreamUnaryMultiCallable[_shard_pb2.OpenDenseRequest, _shard_pb2.OpenDenseResponse]
@@ -55,6 +57,8 @@ class ShardServiceStub:
     (`NO_SUCH_LEG`) if the collection has no learned-sparse leg, (`MODEL_MISMATCH`) if the terms are of
     another encoder.
     """
+    ReadAttribute: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ReadAttributeRequest, _shard_pb2.ReadAttributeResponse]
+    """Returns one attribute of documents, without the documents."""
     Fetch: _grpc.UnaryUnaryMultiCallable[_shard_pb2.FetchRequest, _shard_pb2.FetchResponse]
     """Returns documents with their best passage."""
 
@@ -73,6 +77,8 @@ class ShardServiceAsyncStub(ShardServiceStub):
     """Sends the state of every collection at once, then again whatever changed, for ever. The stream
     is how gateways know collections, generations and positions; they never poll.
     """
+    CountTerms: _aio.UnaryUnaryMultiCallable[_shard_pb2.CountTermsRequest, _shard_pb2.CountTermsResponse]  # type: ignore[assignment]
+    """Says how frequent a query's words are in this shard, for BM25 over all shards."""
     SearchLexical: _aio.UnaryUnaryMultiCallable[_shard_pb2.SearchLexicalRequest, _shard_pb2.SearchLexicalResponse]  # type: ignore[assignment]
     """Finds the best documents by BM25."""
     OpenDense: _aio.StreamUnaryMultiCallable[_shard_pb2.OpenDenseRequest, _shard_pb2.OpenDenseResponse]  # type: ignore[assignment]
@@ -85,6 +91,8 @@ class ShardServiceAsyncStub(ShardServiceStub):
     (`NO_SUCH_LEG`) if the collection has no learned-sparse leg, (`MODEL_MISMATCH`) if the terms are of
     another encoder.
     """
+    ReadAttribute: _aio.UnaryUnaryMultiCallable[_shard_pb2.ReadAttributeRequest, _shard_pb2.ReadAttributeResponse]  # type: ignore[assignment]
+    """Returns one attribute of documents, without the documents."""
     Fetch: _aio.UnaryUnaryMultiCallable[_shard_pb2.FetchRequest, _shard_pb2.FetchResponse]  # type: ignore[assignment]
     """Returns documents with their best passage."""
 
@@ -106,6 +114,14 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         """Sends the state of every collection at once, then again whatever changed, for ever. The stream
         is how gateways know collections, generations and positions; they never poll.
         """
+
+    @_abc_1.abstractmethod
+    def CountTerms(
+        self,
+        request: _shard_pb2.CountTermsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_pb2.CountTermsResponse, _abc.Awaitable[_shard_pb2.CountTermsResponse]]:
+        """Says how frequent a query's words are in this shard, for BM25 over all shards."""
 
     @_abc_1.abstractmethod
     def SearchLexical(
@@ -136,6 +152,14 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         (`NO_SUCH_LEG`) if the collection has no learned-sparse leg, (`MODEL_MISMATCH`) if the terms are of
         another encoder.
         """
+
+    @_abc_1.abstractmethod
+    def ReadAttribute(
+        self,
+        request: _shard_pb2.ReadAttributeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_shard_pb2.ReadAttributeResponse, _abc.Awaitable[_shard_pb2.ReadAttributeResponse]]:
+        """Returns one attribute of documents, without the documents."""
 
     @_abc_1.abstractmethod
     def Fetch(
