@@ -41,8 +41,8 @@ def column(table: pa.Table, name: str) -> NDArray[Any]:
     return values
 
 
-def lists(table: pa.Table, name: str) -> tuple[NDArray[np.int32], NDArray[Any]]:
-    """A column of lists of numbers: offsets, int32 [rows + 1], and the values of all lists."""
+def lists(table: pa.Table, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """A column of lists of numbers: offsets, [rows + 1], and the values of all lists."""
     found = table[name]
     if found.num_chunks == 0:
         empty = np.zeros(0, found.type.value_type.to_pandas_dtype())
@@ -59,8 +59,8 @@ def strings(table: pa.Table, name: str) -> list[str]:
     return found
 
 
-class Strings:
-    """A column of large strings, read one at a time without Arrow's cost per value."""
+class Blobs:
+    """A column of large binaries, read one at a time without Arrow's cost per value."""
 
     def __init__(self, table: pa.Table, name: str) -> None:
         if not table.num_rows:
@@ -70,5 +70,5 @@ class Strings:
         self._offsets = np.frombuffer(offsets, np.int64, table.num_rows + 1)
         self._bytes = memoryview(data or b"")
 
-    def __getitem__(self, row: int) -> str:
-        return str(self._bytes[self._offsets[row] : self._offsets[row + 1]], "utf-8")
+    def __getitem__(self, row: int) -> bytes:
+        return bytes(self._bytes[self._offsets[row] : self._offsets[row + 1]])

@@ -1,47 +1,34 @@
-"""The lexical leg: BM25 over one Tantivy index per shard, one Tantivy document per live document.
+"""The lexical leg's candidates: one Tantivy index per shard, a Tantivy document per live document.
 
 Fields: `sequence` (the document's key, a fast field), `id` (raw, to delete by) and `body` (title
-and text together, folded to ASCII, lower case, English stems). A query is analysed like a text and
-asked for term by term, so it is never parsed and cannot be a syntax error. Its stop words are left
-out unless it has nothing else; a term that it repeats counts by BM25's k3. BM25 is Tantivy's: k1 =
-1.2, b = 0.75. One field for both did better than separate boosted ones on the collections tried.
+and text together, as `analysis` has them). Tantivy scores by its own statistics, which count
+deleted documents too, and cannot be told others; so it only finds candidates, with its weight of
+each term corrected, and `matching` scores these exactly.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tantivy
+from numpy.typing import NDArray
 
-from core import fsops
+from core import bm25, fsops
+from core.analysis import body_of, text_analyzer
 from core.errors import CorruptFile, StorageFull, TriremeError
-from core.ranking import count_with_ties
 
 META = "meta.json"
 _MANAGED = ".managed.json"
 _ANALYZER = "trireme_en"
-_LONGEST_TERM = 40
+_BODY = "body"
 _HEAP_BYTES = 64 * 1024 * 1024
 _COMPONENTS = ("idx", "pos", "term", "store", "fast", "fieldnorm")
-# Sums of float32 differ in their last bits with the order of terms; scores are rounded to this many
-# decimals so that equal documents tie in whichever part of the index they lie.
-_SCORE_DECIMALS = 4
-
-# Okapi's saturation of a query's own term frequencies (Robertson et al., TREC-3): long queries
-# repeat what they are about.
-_K3 = 8.0
-# Lucene's English stop words; their stems are themselves.
-_STOP_TEXT = """
-    a an and are as at be but by for if in into is it no not of on or such that the their then there
-    these they this to was will with
-"""
-_STOP_WORDS = frozenset(_STOP_TEXT.split())
 
 
 class LexicalWriter:
@@ -59,13 +46,13 @@ class LexicalWriter:
         """
         with _failures(CorruptFile, f"cannot open the lexical index in {directory}"):
             index = tantivy.Index(_schema(), path=str(directory), reuse=True)
-            index.register_tokenizer(_ANALYZER, _analyzer())
+            index.register_tokenizer(_ANALYZER, text_analyzer())
             _manage_files(directory)
             return cls(directory, index)
 
     def put(self, sequence: int, document_id: str, title: str, text: str) -> None:
         """Adds a document in place of any earlier one of its id, from the next commit on."""
-        document = tantivy.Document(id=document_id, body=f"{title}\n{text}")
+        document = tantivy.Document(id=document_id, body=body_of(title, text))
         document.add_unsigned("sequence", sequence)
         with self._writing():
             self._writer.delete_documents_by_term("id", document_id)
@@ -111,13 +98,32 @@ class LexicalWriter:
         return _failures(TriremeError, f"cannot write the lexical index in {self._directory}")
 
 
-class LexicalReader:
-    """One committed state of an index; immutable and safe to share between threads."""
+@dataclass(frozen=True, slots=True, eq=False)
+class LexicalMatches:
+    """Documents that Tantivy found: their `sequences`, int64, best first.
 
-    def __init__(self, index: tantivy.Index) -> None:
+    The others, none if `complete`, have at most the `lowest` score, to which the terms that could
+    not be scored may add `unscored`. `mean_length` is the one that was scored with.
+    """
+
+    sequences: NDArray[np.int64]
+    lowest: float
+    unscored: float
+    complete: bool
+    mean_length: float
+
+
+class LexicalReader:
+    """One committed state of an index; immutable and safe to share between threads.
+
+    `mean_length` is the one that Tantivy scores with, 0 before the first match.
+    """
+
+    def __init__(self, index: tantivy.Index, rows: int) -> None:
         self._schema = index.schema
         self._searcher = index.searcher()
-        self._analyzer = _analyzer()
+        self._rows = rows
+        self.mean_length = 0.0
 
     @classmethod
     def open(cls, directory: Path) -> LexicalReader:
@@ -127,72 +133,87 @@ class LexicalReader:
         """
         with _failures(CorruptFile, f"cannot open the lexical index in {directory}"):
             index = tantivy.Index(_schema(), path=str(directory), reuse=True)
-            index.register_tokenizer(_ANALYZER, _analyzer())
+            index.register_tokenizer(_ANALYZER, text_analyzer())
             index.config_reader("manual")
             index.reload()
-            return cls(index)
+            segments = json.loads((directory / META).read_bytes())["segments"]
+            return cls(index, sum(segment["max_doc"] for segment in segments))
 
     @property
     def document_count(self) -> int:
         """Live documents."""
         return int(self._searcher.num_docs)
 
-    def search(self, query: str, limit: int) -> tuple[list[int], list[float]]:
-        """The best documents for any text, best first.
-
-        Returns sequence numbers and BM25 scores of the best `limit` documents and of all that tie
-        with the last.
-        """
-        terms = self._analyzer.analyze(query)
-        if not terms or not self.document_count:
-            return [], []
+    def count(self, terms: Iterable[str]) -> dict[str, int]:
+        """How many live documents have each of the terms."""
         with _failures(CorruptFile, "cannot search the lexical index"):
-            return self._search(self._any_of(terms), limit)
+            if self.document_count == self._rows:
+                return {term: int(self._searcher.doc_freq(_BODY, term)) for term in terms}
+            return {term: self._count_live(term) for term in terms}
 
-    def _search(self, query: tantivy.Query, limit: int) -> tuple[list[int], list[float]]:
-        wanted = limit + 8
-        while True:
-            hits = self._searcher.search(query, wanted, count=False).hits
-            scores = np.round([score for score, _ in hits], _SCORE_DECIMALS).tolist()
-            if len(hits) < wanted or scores[-1] < scores[limit - 1]:
-                break
-            wanted *= 4
-        kept = count_with_ties(scores, limit)
-        addresses = [address for _, address in hits[:kept]]
-        sequences: list[Any] = self._searcher.fast_field_values("sequence", addresses)
-        return sequences, scores[:kept]
+    def search(self, weights: Mapping[str, float], limit: int) -> LexicalMatches:
+        """The `limit` documents with the highest sums of weight * f / (f + K), as `bm25` has them.
 
-    def _any_of(self, terms: list[str]) -> tantivy.Query:
-        counts = Counter([term for term in terms if term not in _STOP_WORDS] or terms)
-        should = tantivy.Occur.Should
-        return tantivy.Query.boolean_query(
-            [(should, self._term(term, count)) for term, count in counts.items()]
-        )
+        K takes Tantivy's mean length, sums are in float32; ties are cut anywhere. Tantivy counts
+        every match: without that it skips blocks of documents by bounds that do not hold once an
+        index has segments of different mean lengths.
+        """
+        with _failures(CorruptFile, "cannot search the lexical index"):
+            clauses, unscored = self._clauses(weights)
+            query = tantivy.Query.boolean_query(clauses)
+            found: Any = self._searcher.search(query, limit, count=True)
+            hits = found.hits
+            addresses = [address for _, address in hits]
+            if hits and not self.mean_length:
+                explanation = query.explain(self._searcher, addresses[0]).to_json()
+                self.mean_length = _mean_length(json.loads(explanation))
+            sequences = self._searcher.fast_field_values("sequence", addresses)
+            return LexicalMatches(
+                sequences=np.array(sequences, np.int64),
+                lowest=hits[-1][0] if hits else 0.0,
+                unscored=unscored,
+                complete=len(hits) == found.count,
+                mean_length=self.mean_length,
+            )
 
-    def _term(self, term: str, count: int) -> tantivy.Query:
-        query = tantivy.Query.term_query(self._schema, "body", term, "freq")
-        if count == 1:
-            return query
-        return tantivy.Query.boost_query(query, (_K3 + 1) * count / (_K3 + count))
+    def _clauses(
+        self, weights: Mapping[str, float]
+    ) -> tuple[list[tuple[tantivy.Occur, tantivy.Query]], float]:
+        """A clause per term that is here, its own weight replaced by ours.
+
+        Where that is nothing in float32, ours is lost: the second value sums those.
+        """
+        holding = [int(self._searcher.doc_freq(_BODY, term)) for term in weights]
+        own = (bm25.tantivy_idf(self._rows, holding) * (bm25.K1 + 1)).tolist()
+        clauses, unscored = [], 0.0
+        for (term, weight), here, theirs in zip(weights.items(), holding, own, strict=True):
+            if not here:
+                continue
+            unscored += 0.0 if theirs else weight
+            query = tantivy.Query.boost_query(self._term(term), weight / theirs if theirs else 1.0)
+            clauses.append((tantivy.Occur.Should, query))
+        return clauses, unscored
+
+    def _count_live(self, term: str) -> int:
+        found: Any = self._searcher.search(self._term(term), 1, count=True)
+        return int(found.count)
+
+    def _term(self, term: str) -> tantivy.Query:
+        return tantivy.Query.term_query(self._schema, _BODY, term, "freq")
+
+
+def _mean_length(explanation: Mapping[str, Any]) -> float:
+    """The mean length that Tantivy scores with, from its explanation of a score."""
+    if explanation["description"].startswith("avgdl"):
+        return float(explanation["value"])
+    return max(map(_mean_length, explanation.get("details", ())), default=0.0)
 
 
 def _schema() -> tantivy.Schema:
     builder = tantivy.SchemaBuilder()
     builder.add_unsigned_field("sequence", fast=True)
     builder.add_text_field("id", tokenizer_name="raw", index_option="basic")
-    builder.add_text_field("body", tokenizer_name=_ANALYZER, index_option="freq")
-    return builder.build()
-
-
-def _analyzer() -> tantivy.TextAnalyzer:
-    builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
-    for step in (
-        tantivy.Filter.remove_long(_LONGEST_TERM),
-        tantivy.Filter.lowercase(),
-        tantivy.Filter.ascii_fold(),
-        tantivy.Filter.stemmer("english"),
-    ):
-        builder = builder.filter(step)
+    builder.add_text_field(_BODY, tokenizer_name=_ANALYZER, index_option="freq")
     return builder.build()
 
 

@@ -4,8 +4,9 @@
     vectors.faiss    faiss.write_index          IndexFlat of the collection's similarity (inner
                                                 product, L2 or L1), one float32 vector per passage
     documents.arrow  Arrow IPC file, one batch  a row per document version, by ascending `sequence`
-      sequence int64, id, version int64, title, text, attributes (JSON), update_time int64
-      (microseconds since 1970), key uint64 (the first 8 bytes of BLAKE2b of the id)
+      sequence int64, id, document (a serialised trireme.v1.Document), key uint64 (the first 8
+      bytes of BLAKE2b of the id), length int32 (words of title and text), words list<int64> (the
+      distinct ones, see `analysis`)
     passages.arrow   Arrow IPC file, one batch  a row per vector, by ascending `document`
       document uint32 (row in documents.arrow), start_byte int32, end_byte int32 (in the UTF-8
       text), token_ids list<int32> (without special tokens)
@@ -21,11 +22,8 @@ FAISS loads one flipped bit in five without a word.
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
@@ -33,13 +31,30 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from core.columns import ArrowFailure, Strings, column, lists, read_table, strings, write_table
-from core.documents import Document
+from core.columns import (
+    ArrowFailure,
+    Blobs,
+    column,
+    lists,
+    read_table,
+    strings,
+    write_table,
+)
 from core.errors import CorruptFile, TriremeError
 from core.flat import FlatIndex, Selection, write_flat
+from core.segment_tables import (
+    DOCUMENT_COLUMNS,
+    PASSAGE_COLUMNS,
+    StoredDocument,
+    StoredPassage,
+    document_table,
+    keys_of,
+    passage_table,
+    upgraded,
+)
 from core.similarity import COSINE
 from core.sparse import Postings, SparsePart, write_postings
-from core.wire import attributes_from_json, attributes_to_json, document_bytes
+from core.wire import document_from_bytes
 
 VECTORS = "vectors.faiss"
 DOCUMENTS = "documents.arrow"
@@ -48,50 +63,10 @@ SPARSE = "sparse.arrow"
 DEAD = "dead.bits"
 FILES = (VECTORS, DOCUMENTS, PASSAGES)
 
-DOCUMENT_COLUMNS = pa.schema(
-    [
-        ("sequence", pa.int64()),
-        ("id", pa.large_string()),
-        ("version", pa.int64()),
-        ("title", pa.large_string()),
-        ("text", pa.large_string()),
-        ("attributes", pa.large_string()),
-        ("update_time", pa.int64()),
-        ("key", pa.uint64()),
-    ]
-)
-PASSAGE_COLUMNS = pa.schema(
-    [
-        ("document", pa.uint32()),
-        ("start_byte", pa.int32()),
-        ("end_byte", pa.int32()),
-        ("token_ids", pa.list_(pa.int32())),
-    ]
-)
 _NO_SCORES = np.zeros(0, np.float32)
 _NO_ROWS = np.zeros(0, np.int64)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
 Rows = NDArray[np.int64]
 Vectors = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class StoredDocument:
-    """A document version under the sequence number of the change that wrote it."""
-
-    sequence: int
-    document: Document
-
-
-@dataclass(frozen=True, slots=True)
-class StoredPassage:
-    """A part of a document: `document` is its index in the documents written with it."""
-
-    document: int
-    start_byte: int
-    end_byte: int
-    token_ids: NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +76,6 @@ class Passage:
     start_byte: int
     end_byte: int
     token_ids: NDArray[np.int32]
-
-
-def key_of(document_id: str) -> int:
-    """The 64-bit key under which documents are looked up by id; collisions are resolved by id."""
-    return int.from_bytes(hashlib.blake2b(document_id.encode(), digest_size=8).digest(), "big")
-
-
-def keys_of(ids: Sequence[str]) -> NDArray[np.uint64]:
-    """The keys of several ids."""
-    return np.array([key_of(document_id) for document_id in ids], np.uint64)
 
 
 def write_segment(
@@ -138,7 +103,7 @@ def write_segment(
         raise TriremeError("a vector has components that are no finite numbers")
     if postings is not None and (postings.passages >= len(passages)).any():
         raise TriremeError("a term weighs in a passage that is not there")
-    tables = _document_table(documents), _passage_table(passages)
+    tables = document_table(documents), passage_table(passages)
     return write_tables(directory, *tables, vectors, similarity, postings)
 
 
@@ -169,8 +134,9 @@ def pack_dead(dead: NDArray[np.bool_]) -> bytes:
 class Segment:
     """An open segment, immutable and safe to share between threads.
 
-    `ids` holds the id of every document row, `dead` one truth value per row, `live_rows` the rows
-    that are not dead, ascending.
+    `ids` and `lengths` hold those of every document row, `words` offsets and values of its words,
+    `dead` one truth value per row, `live_rows` the rows that are not dead, ascending, `live_length`
+    how many words these have.
     """
 
     def __init__(
@@ -190,9 +156,9 @@ class Segment:
         self._starts = column(passages, "start_byte")
         self._ends = column(passages, "end_byte")
         self._sequences = column(documents, "sequence")
-        self._versions = column(documents, "version")
-        self._update_times = column(documents, "update_time")
-        self._text = {name: Strings(documents, name) for name in ("title", "text", "attributes")}
+        self._serialised = Blobs(documents, "document")
+        self.lengths = column(documents, "length")
+        self.words = lists(documents, "words")
         self._first = np.searchsorted(self._passage_document, np.arange(len(documents) + 1))
         keys = column(documents, "key")
         self._by_key = np.argsort(keys, kind="stable")
@@ -202,6 +168,7 @@ class Segment:
     def _bury(self, dead: NDArray[np.bool_]) -> None:
         self.dead = dead
         self.live_rows: Rows = np.flatnonzero(~dead)
+        self.live_length = int(self.lengths[self.live_rows].sum())
         self.dead_passages = int(np.diff(self._first)[dead].sum())
         self._selection = Selection(~dead[self._passage_document]) if dead.any() else None
 
@@ -213,7 +180,7 @@ class Segment:
         """
         try:
             index = FlatIndex.open(paths[VECTORS])
-            documents = read_table(paths[DOCUMENTS])
+            documents = upgraded(read_table(paths[DOCUMENTS]))
             passages = read_table(paths[PASSAGES])
             sparse = SparsePart.open(paths[SPARSE], len(passages)) if SPARSE in paths else None
             bits = _read_dead(dead, documents.num_rows)
@@ -314,8 +281,13 @@ class Segment:
         row = int(self.find_ids([document_id], keys_of([document_id]))[0])
         return row if row >= 0 else None
 
-    def find_ids(self, ids: Sequence[str], keys: NDArray[np.uint64]) -> Rows:
-        """The row of each live document, -1 where it is not here; `keys` are `keys_of(ids)`."""
+    def find_ids(
+        self, ids: Sequence[str], keys: NDArray[np.uint64], *, dead_too: bool = False
+    ) -> Rows:
+        """The row of each live document, -1 where it is not here; `keys` are `keys_of(ids)`.
+
+        With `dead_too` that of its newest version, whether it is alive or not.
+        """
         rows = np.full(len(ids), -1)
         own_keys, by_key = self._keys, self._by_key
         if not len(own_keys):
@@ -326,34 +298,19 @@ class Segment:
             place = int(places[number])
             while place < len(own_keys) and own_keys[place] == keys[number]:
                 row = by_key[place]
-                if not self.dead[row] and self.ids[row] == ids[number]:
+                if (dead_too or not self.dead[row]) and self.ids[row] == ids[number]:
                     rows[number] = row
                 place += 1
         return rows
 
     def read(self, row: int) -> StoredDocument:
         """One document as it was stored."""
-        attributes = self._text["attributes"][row]
-        document = Document(
-            id=self.ids[row],
-            title=self._text["title"][row],
-            text=self._text["text"][row],
-            attributes=attributes_from_json(json.loads(attributes)) if attributes != "{}" else {},
-            version=int(self._versions[row]),
-            update_time=_EPOCH + timedelta(microseconds=int(self._update_times[row])),
-        )
+        document = document_from_bytes(self.serialised(row))
         return StoredDocument(int(self._sequences[row]), document)
 
     def serialised(self, row: int) -> bytes:
         """One document as callers see it: a trireme.v1.Document."""
-        return document_bytes(
-            id=self.ids[row],
-            title=self._text["title"][row],
-            text=self._text["text"][row],
-            version=int(self._versions[row]),
-            update_micros=int(self._update_times[row]),
-            attributes=self._text["attributes"][row],
-        )
+        return self._serialised[row]
 
     def best_passage(
         self, row: int, vector: Vectors | None, weighed: NDArray[np.float64] | None = None
@@ -387,37 +344,6 @@ class Segment:
             f"<Segment {len(self.documents)} documents, {int(self.dead.sum())} dead, "
             f"{len(self.passages)} passages>"
         )
-
-
-def _document_table(documents: Sequence[StoredDocument]) -> pa.Table:
-    rows = [
-        {
-            "sequence": stored.sequence,
-            "id": stored.document.id,
-            "version": stored.document.version,
-            "title": stored.document.title,
-            "text": stored.document.text,
-            "attributes": json.dumps(attributes_to_json(stored.document.attributes)),
-            "update_time": ((stored.document.update_time or _EPOCH) - _EPOCH)
-            // timedelta(microseconds=1),
-            "key": key_of(stored.document.id),
-        }
-        for stored in documents
-    ]
-    return pa.Table.from_pylist(rows, DOCUMENT_COLUMNS)
-
-
-def _passage_table(passages: Sequence[StoredPassage]) -> pa.Table:
-    lengths = [len(passage.token_ids) for passage in passages]
-    tokens = np.concatenate([np.zeros(0, np.int32), *(p.token_ids for p in passages)])
-    offsets = np.cumsum([0, *lengths]).astype(np.int32)
-    columns = [
-        pa.array([passage.document for passage in passages], pa.uint32()),
-        pa.array([passage.start_byte for passage in passages], pa.int32()),
-        pa.array([passage.end_byte for passage in passages], pa.int32()),
-        pa.ListArray.from_arrays(pa.array(offsets), pa.array(tokens, pa.int32())),
-    ]
-    return pa.Table.from_arrays(columns, schema=PASSAGE_COLUMNS)
 
 
 def _read_dead(path: Path | None, documents: int) -> NDArray[np.bool_]:

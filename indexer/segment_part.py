@@ -17,14 +17,8 @@ from core.documents import Document
 from core.index_store import ShardStore
 from core.manifest import FileEntry, SegmentEntry, sha256_of
 from core.merging import merge_segments
-from core.segment import (
-    DEAD,
-    SPARSE,
-    StoredDocument,
-    StoredPassage,
-    pack_dead,
-    write_segment,
-)
+from core.segment import DEAD, SPARSE, pack_dead, write_segment
+from core.segment_tables import StoredDocument, StoredPassage
 from core.sparse import Postings, count_postings
 from core.wire import attributes_from_json
 from indexer import merge

@@ -14,10 +14,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from core.errors import NotFound, TriremeError
+from core.errors import NotFound, PageTokenExpired, TriremeError
 from core.index_store import CollectionEntry
 from core.manifest import Manifest
 from shard.adoption import Adoption
+from shard.archive import Archived
 from shard.metrics import ShardMetrics
 from shard.shelf import Mark, Shelf
 from shard.snapshot import Snapshot
@@ -39,6 +40,8 @@ class Library:
         poll_seconds: float,
         keep_seconds: float,
         keep_generations: int,
+        page_seconds: float,
+        page_generations: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._adoption = adoption
@@ -46,6 +49,8 @@ class Library:
         self._poll_seconds = poll_seconds
         self._keep_seconds = keep_seconds
         self._keep_generations = keep_generations
+        self._page_seconds = page_seconds
+        self._page_generations = page_generations
         self._clock = clock
         self._shelves: dict[str, Shelf] = {}
         self._thread = ThreadPoolExecutor(1, "adoption")
@@ -77,13 +82,30 @@ class Library:
         shelf = self._shelves.get(collection)
         snapshot = shelf.find(generation) if shelf is not None else None
         if snapshot is None:
-            raise NotFound(
-                "COLLECTION_NOT_FOUND",
-                f"collection {collection!r} is not served here",
-                field="collection",
-                remedy="create it, or try again if it is new",
-            )
+            raise _not_served(collection)
         return snapshot
+
+    def find_documents(
+        self, collection: str, generation: int, *, pinned: bool
+    ) -> Snapshot | Archived:
+        """The wanted generation of a collection, to fetch documents from; they stay longer.
+
+        If it is gone, the newest, unless it is `pinned`: then raises PageTokenExpired. Raises
+        NotFound (COLLECTION_NOT_FOUND).
+        """
+        shelf = self._shelves.get(collection)
+        found = shelf.find_documents(generation) if shelf is not None else None
+        if found is None and not pinned:
+            return self.find(collection, generation)
+        if shelf is None:
+            raise _not_served(collection)
+        if found is None:
+            raise PageTokenExpired(
+                f"generation {generation} of {collection!r} is no longer there",
+                field="page_token",
+                remedy="start again with an empty token",
+            )
+        return found
 
     def serving(self) -> dict[str, Manifest]:
         """The manifest of the newest open generation of each collection."""
@@ -164,7 +186,8 @@ class Library:
                 self._swap(shelf, older)
 
     def _swap(self, shelf: Shelf, snapshot: Snapshot) -> None:
-        shelf.swap(snapshot, self._clock() + self._keep_seconds)
+        now = self._clock()
+        shelf.swap(snapshot, now + self._keep_seconds, now + self._page_seconds)
         manifest, name = snapshot.manifest, shelf.entry.name
         self._metrics.serve(manifest)
         log.info(
@@ -192,7 +215,10 @@ class Library:
         now = self._clock()
         for shelf in self._shelves.values():
             _close(shelf.expired(now, self._keep_generations))
-        self._metrics.open_generations.set(sum(len(s.snapshots()) for s in self._shelves.values()))
+            shelf.archive.drop(now, self._page_generations)
+        shelves = self._shelves.values()
+        self._metrics.open_generations.set(sum(len(shelf.snapshots()) for shelf in shelves))
+        self._metrics.archived_generations.set(sum(len(shelf.archive) for shelf in shelves))
 
     def _announce(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
@@ -205,6 +231,15 @@ class Library:
     async def _in_thread(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, lambda: call(*arguments, **named))
+
+
+def _not_served(collection: str) -> NotFound:
+    return NotFound(
+        "COLLECTION_NOT_FOUND",
+        f"collection {collection!r} is not served here",
+        field="collection",
+        remedy="create it, or try again if it is new",
+    )
 
 
 def _close(snapshots: list[Snapshot]) -> None:

@@ -28,6 +28,11 @@ class ShardMetrics:
             "Generations held open, replaced ones included.",
             registry=self.registry,
         )
+        self.archived_generations = Gauge(
+            "trireme_shard_archived_generations",
+            "Replaced generations whose documents can still be fetched for later pages.",
+            registry=self.registry,
+        )
         # From a few new documents (10 ms) to a first load of many gigabytes (minutes).
         self.adopt_seconds = Histogram(
             "trireme_shard_adopt_seconds",

@@ -52,6 +52,8 @@ class Shard:
             poll_seconds=config.poll_seconds,
             keep_seconds=config.keep_seconds,
             keep_generations=config.keep_generations,
+            page_seconds=config.page_seconds,
+            page_generations=config.page_generations,
         )
 
         def add_services(server: grpc.aio.Server) -> Sequence[str]:

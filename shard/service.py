@@ -11,6 +11,7 @@ import grpc
 from core.errors import InvalidInput
 from core.manifest import Manifest
 from shard import wire
+from shard.highlight import NO_MARKS, mark
 from shard.library import Library
 from shard.likely_head import likely_head
 from shard.metrics import ShardMetrics
@@ -21,6 +22,9 @@ from trireme.shard.v1 import shard_pb2, shard_pb2_grpc
 P = ParamSpec("P")
 T = TypeVar("T")
 Context = grpc.aio.ServicerContext[Any, Any]
+
+# Marking the words of one document costs about as much as searching so many.
+_ROWS_PER_MARKED = 2_000
 
 
 class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
@@ -44,15 +48,33 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
                 sent = serving
             await change.wait()
 
+    async def CountTerms(  # noqa: N802
+        self, request: shard_pb2.CountTermsRequest, context: Context
+    ) -> shard_pb2.CountTermsResponse:
+        snapshot = self._library.find(request.collection, request.generation)
+        found, _ = await self._timed(
+            "statistics",
+            _lexical_rows(snapshot, request.query),
+            snapshot.count_terms,
+            request.query,
+        )
+        return shard_pb2.CountTermsResponse(
+            statistics=wire.statistics(found), generation=wire.generation(snapshot)
+        )
+
     async def SearchLexical(  # noqa: N802
         self, request: shard_pb2.SearchLexicalRequest, context: Context
     ) -> shard_pb2.SearchLexicalResponse:
         limit = wire.limit_of(request.limit)
         snapshot = self._library.find(request.collection, request.generation)
-        # Term by term, BM25 skips most documents.
-        rows = snapshot.manifest.documents // 16 * (1 + len(request.query) // 64)
+        given = request.HasField("statistics")
         candidates, seconds = await self._timed(
-            "lexical", rows, snapshot.search_lexical, request.query, limit
+            "lexical",
+            _lexical_rows(snapshot, request.query),
+            snapshot.search_lexical,
+            request.query,
+            limit,
+            wire.statistics_of(request.statistics) if given else None,
         )
         return shard_pb2.SearchLexicalResponse(
             ranking=wire.ranking(candidates),
@@ -103,18 +125,39 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
             search_microseconds=round(seconds * 1e6),
         )
 
+    async def ReadAttribute(  # noqa: N802
+        self, request: shard_pb2.ReadAttributeRequest, context: Context
+    ) -> shard_pb2.ReadAttributeResponse:
+        snapshot = self._library.find(request.collection, request.generation)
+        found, _ = await self._timed(
+            "attribute", len(request.ids), snapshot.serialised, request.ids
+        )
+        return shard_pb2.ReadAttributeResponse(
+            values=[wire.attribute(found.get(id, b""), request.attribute) for id in request.ids],
+            generation=wire.generation(snapshot),
+        )
+
     async def Fetch(  # noqa: N802
         self, request: shard_pb2.FetchRequest, context: Context
     ) -> shard_pb2.FetchResponse:
-        snapshot = self._library.find(request.collection, request.generation)
+        snapshot = self._library.find_documents(
+            request.collection, request.generation, pinned=request.pinned
+        )
         vector = wire.vector_of(request.vector, snapshot) if request.vector else None
         terms = wire.terms_of(request.terms, request.weights) if request.terms else None
         fetched, _ = await self._timed(
             "fetch", len(request.ids), snapshot.fetch, request.ids, vector, terms
         )
+        marks = [NO_MARKS] * len(fetched)
+        if request.highlight:
+            rows = len(fetched) * _ROWS_PER_MARKED
+            marks = await self._searcher.run(rows, mark, fetched, request.highlight)
         wanted = set(request.ids[: request.tokens_for])
         return shard_pb2.FetchResponse(
-            documents=[wire.document(item, item.id in wanted) for item in fetched],
+            documents=[
+                wire.document(item, item.id in wanted, marked)
+                for item, marked in zip(fetched, marks, strict=True)
+            ],
             generation=wire.generation(snapshot),
         )
 
@@ -149,3 +192,8 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
         result, seconds = await self._searcher.run(rows, search)
         self._seconds.labels(leg).observe(seconds)
         return result, seconds
+
+
+def _lexical_rows(snapshot: Snapshot, query: str) -> int:
+    """About how many documents are read for a query: each of its terms is in a part of them."""
+    return snapshot.manifest.documents // 16 * (1 + len(query) // 64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from core.index_store import CollectionEntry
+from shard.archive import Archive, Archived
 from shard.snapshot import Snapshot
 
 _FIRST_RETRY_SECONDS = 1.0
@@ -16,11 +17,15 @@ Mark = bytes | None
 
 @dataclass(slots=True)
 class Shelf:
-    """`newest` is searched; `replaced` are kept for queries under way, each until its time."""
+    """`newest` is searched; `replaced` are kept for queries under way, each until its time.
+
+    `archive` keeps the documents of replaced ones longer, for later pages.
+    """
 
     entry: CollectionEntry
     newest: Snapshot | None = None
     replaced: list[tuple[float, Snapshot]] = field(default_factory=list)
+    archive: Archive = field(default_factory=Archive)
     seen: Mark = None
     failures: int = 0
     retry_at: float = 0.0
@@ -42,10 +47,14 @@ class Shelf:
         """Notes that what CURRENT names is open, or older than what is open."""
         self.seen, self.failures = mark, 0
 
-    def swap(self, snapshot: Snapshot, drop_at: float) -> None:
-        """Puts a generation in front; the one before stays until `drop_at`."""
+    def swap(self, snapshot: Snapshot, drop_at: float, forget_at: float) -> None:
+        """Puts a generation in front; the one before stays until `drop_at`.
+
+        Its documents can be fetched until `forget_at`.
+        """
         if self.newest is not None:
             self.replaced.insert(0, (drop_at, self.newest))
+            self.archive.add(self.newest, forget_at)
         self.newest = snapshot
 
     def expired(self, now: float, at_most: int) -> list[Snapshot]:
@@ -59,6 +68,12 @@ class Shelf:
         """Every open generation, the newest first."""
         newest = [self.newest] if self.newest is not None else []
         return newest + [snapshot for _, snapshot in self.replaced]
+
+    def find_documents(self, generation: int) -> Snapshot | Archived | None:
+        """The generation of this number, as long as its documents can be fetched."""
+        if self.newest is not None and self.newest.manifest.generation == generation:
+            return self.newest
+        return self.archive.find(generation)
 
     def find(self, generation: int) -> Snapshot | None:
         """The open generation of this number, else the newest."""

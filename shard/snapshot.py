@@ -13,14 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core import fsops
+from core.analysis import query_terms
+from core.bm25 import Statistics
 from core.documents import Document
-from core.errors import CorruptFile, ModelMismatch
-from core.index_store import ShardStore, check_counts
+from core.errors import CorruptFile, InvalidInput, ModelMismatch
+from core.index_store import ShardStore
 from core.lexical import LexicalReader
-from core.manifest import Manifest, SegmentEntry
+from core.manifest import Manifest
+from core.matching import Matcher
 from core.searching import heaviest_documents, nearest_documents
-from core.segment import Passage, Segment, keys_of
+from core.segment import Passage, Segment
+from core.segment_tables import keys_of
 from core.similarity import COSINE, DOT
+from shard.opening import open_segments
 
 Vector = NDArray[np.float32]
 
@@ -65,6 +70,23 @@ class Fetched:
         return self.segment.serialised(self.row)
 
 
+def with_passages(
+    rows: Sequence[tuple[Segment, int]], vector: Vector | None, terms: Terms | None
+) -> list[Fetched]:
+    """The documents in these rows, each with its best passage.
+
+    That is the best by `vector`, else by `terms`, else the first.
+    """
+    weighed: dict[int, NDArray[np.float64]] = {}
+    found = []
+    for segment, row in rows:
+        if terms is not None and id(segment) not in weighed:
+            weighed[id(segment)] = segment.weigh_passages(terms.ids, terms.weights)
+        passage = segment.best_passage(row, vector, weighed.get(id(segment)))
+        found.append(Fetched(segment, row, passage))
+    return found
+
+
 class Snapshot:
     """A generation as it is searched: immutable and shared between threads."""
 
@@ -76,8 +98,9 @@ class Snapshot:
         directory: Path,
     ) -> None:
         self.manifest = manifest
-        self._segments = tuple(segments)
+        self.segments = tuple(segments)
         self._lexical = lexical
+        self._matcher = Matcher(segments, lexical)
         self._directory = directory
         # A place is a document's row, counted on through the segments.
         self._ids: list[str] = []
@@ -85,9 +108,6 @@ class Snapshot:
         for segment in segments:
             self._starts.append(len(self._ids))
             self._ids += segment.ids
-        sequences = np.concatenate([np.zeros(0, np.int64), *(s.sequences for s in segments)])
-        self._by_sequence = np.argsort(sequences, kind="stable")
-        self._sequences = sequences[self._by_sequence]
 
     @classmethod
     def open(
@@ -98,7 +118,8 @@ class Snapshot:
         `directory` must not exist; Tantivy's view is put there and removed by `close`. Raises
         CorruptFile if anything is not what the manifest says.
         """
-        segments = _open_segments(store, manifest, previous)
+        opened = zip(previous.manifest.segments, previous.segments, strict=True) if previous else ()
+        segments = open_segments(store, manifest.segments, opened)
         with fsops.storage_errors(directory):
             directory.mkdir(parents=True)
         try:
@@ -114,19 +135,32 @@ class Snapshot:
         """Removes Tantivy's view. Searches that still run are not disturbed: files stay mapped."""
         shutil.rmtree(self._directory, ignore_errors=True)
 
-    def search_lexical(self, query: str, limit: int) -> list[Candidate]:
-        """The best `limit` documents by BM25, ties by ascending id."""
-        sequences, scores = self._lexical.search(query, limit)
-        places = self._by_sequence[np.searchsorted(self._sequences, sequences)].tolist()
-        return self._best(places, scores, limit)
+    def count_terms(self, query: str) -> Statistics:
+        """What BM25 needs to know of this shard for a query."""
+        return self._matcher.count(query_terms(query))
+
+    def search_lexical(
+        self, query: str, limit: int, statistics: Statistics | None = None
+    ) -> list[Candidate]:
+        """The best `limit` documents by BM25, ties by ascending id.
+
+        `statistics` are those of the whole collection, of this shard alone if None. Raises
+        InvalidInput if they are not of this query's terms.
+        """
+        terms = query_terms(query)
+        if statistics is None:
+            statistics = self._matcher.count(terms)
+        elif statistics.holding.keys() != terms.keys():
+            raise InvalidInput("MALFORMED", "are of other terms", field="statistics")
+        return self._best(*self._matcher.search(terms, limit, statistics), limit)
 
     def search_dense(self, vector: Vector, limit: int) -> list[Candidate]:
         """The best `limit` documents by their best passage, ties by ascending id."""
-        return self._best(*nearest_documents(self._segments, vector, limit), limit)
+        return self._best(*nearest_documents(self.segments, vector, limit), limit)
 
     def search_sparse(self, terms: Terms, limit: int) -> list[Candidate]:
         """The best `limit` documents by weighted terms of their best passage, ties by id."""
-        found = heaviest_documents(self._segments, terms.ids, terms.weights, limit)
+        found = heaviest_documents(self.segments, terms.ids, terms.weights, limit)
         return self._best(*found, limit)
 
     def find(self, ids: Sequence[str]) -> list[int]:
@@ -135,7 +169,7 @@ class Snapshot:
             return []
         keys = keys_of(ids)
         places = np.full(len(ids), -1)
-        for segment, start in zip(self._segments, self._starts, strict=True):
+        for segment, start in zip(self.segments, self._starts, strict=True):
             rows = segment.find_ids(ids, keys)
             places = np.where(rows >= 0, rows + start, places)
         found: list[int] = places[places >= 0].tolist()
@@ -144,20 +178,16 @@ class Snapshot:
     def read(
         self, places: Sequence[int], vector: Vector | None, terms: Terms | None = None
     ) -> list[Fetched]:
-        """The documents at these places, in this order, each with its best passage.
-
-        That is the best by `vector`, else by `terms`, else the first.
-        """
-        weighed: dict[int, NDArray[np.float64]] = {}
-        found = []
+        """The documents at these places, in this order, each with its best passage."""
+        rows = []
         for place in places:
             number = bisect_right(self._starts, place) - 1
-            segment, row = self._segments[number], place - self._starts[number]
-            if terms is not None and number not in weighed:
-                weighed[number] = segment.weigh_passages(terms.ids, terms.weights)
-            passage = segment.best_passage(row, vector, weighed.get(number))
-            found.append(Fetched(segment, row, passage))
-        return found
+            rows.append((self.segments[number], place - self._starts[number]))
+        return with_passages(rows, vector, terms)
+
+    def serialised(self, ids: Sequence[str]) -> dict[str, bytes]:
+        """Those documents of these ids that are here, as trireme.v1.Document."""
+        return {found.id: found.serialised for found in self.fetch(ids, None)}
 
     def fetch(
         self, ids: Sequence[str], vector: Vector | None, terms: Terms | None = None
@@ -175,14 +205,14 @@ class Snapshot:
 
     def _check(self) -> None:
         """Raises CorruptFile unless both legs hold what the manifest says and can be searched."""
-        live = sum(len(segment.live_rows) for segment in self._segments)
+        live = sum(len(segment.live_rows) for segment in self.segments)
         if not live == self._lexical.document_count == self.manifest.documents:
             raise CorruptFile(
                 f"generation {self.manifest.generation} should have {self.manifest.documents} "
                 f"documents, its segments have {live}, its lexical index has "
                 f"{self._lexical.document_count}"
             )
-        for segment in self._segments:
+        for segment in self.segments:
             self._check_kind(segment)
         self.search_lexical("canary", 1)
 
@@ -201,32 +231,5 @@ class Snapshot:
         manifest = self.manifest
         return (
             f"<Snapshot {manifest.collection} generation {manifest.generation}, "
-            f"{manifest.documents} documents in {len(self._segments)} segments>"
+            f"{manifest.documents} documents in {len(self.segments)} segments>"
         )
-
-    def _opened(self) -> dict[str, tuple[SegmentEntry, Segment]]:
-        return {
-            entry.id: (entry, segment)
-            for entry, segment in zip(self.manifest.segments, self._segments, strict=True)
-        }
-
-
-def _open_segments(
-    store: ShardStore, manifest: Manifest, previous: Snapshot | None
-) -> list[Segment]:
-    opened = previous._opened() if previous is not None else {}
-    return [_open_segment(store, entry, opened.get(entry.id)) for entry in manifest.segments]
-
-
-def _open_segment(
-    store: ShardStore, entry: SegmentEntry, opened: tuple[SegmentEntry, Segment] | None
-) -> Segment:
-    if opened is None or opened[0].files != entry.files:
-        segment = store.open_segment(entry)
-        nearest_documents([segment], np.linspace(-1, 1, segment.dimension, dtype=np.float32), 1)
-        return segment
-    before, segment = opened
-    if before.dead != entry.dead:
-        segment = segment.with_dead(store.verify(entry.dead) if entry.dead is not None else None)
-    check_counts(segment, entry)
-    return segment

@@ -7,10 +7,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from core.bm25 import Statistics
 from core.errors import InvalidInput, ModelMismatch, NoSuchLeg
 from core.manifest import EncoderEntry, Manifest, SparseEncoderEntry
+from core.ranking_wire import wish_to_proto
+from shard.archive import Archived
+from shard.highlight import NO_MARKS, Marks
 from shard.snapshot import Candidate, Fetched, Snapshot, Terms, Vector
 from trireme.shard.v1 import shard_pb2
+from trireme.v1 import document_pb2
 
 MAX_LIMIT = 10_000
 
@@ -50,6 +55,7 @@ def _state(name: str, manifest: Manifest) -> shard_pb2.CollectionState:
         sparse_encoder_model=sparse.model if sparse is not None else "",
         sparse_encoder_version=sparse.version if sparse is not None else "",
         sparse_encoder_fingerprint=sparse.fingerprint if sparse is not None else "",
+        search_defaults=wish_to_proto(manifest.search_defaults),
     )
 
 
@@ -60,7 +66,7 @@ def limit_of(limit: int) -> int:
     return limit
 
 
-def vector_of(data: bytes, snapshot: Snapshot) -> Vector:
+def vector_of(data: bytes, snapshot: Snapshot | Archived) -> Vector:
     """A query's vector, float32 [dimension]; raises InvalidInput."""
     dimension = snapshot.manifest.encoder.dimension
     if len(data) != 4 * dimension:
@@ -71,6 +77,28 @@ def vector_of(data: bytes, snapshot: Snapshot) -> Vector:
     if not math.isfinite(float(vector.sum())):
         raise InvalidInput("MALFORMED", "holds numbers that are not finite", field="vector")
     return vector
+
+
+def statistics_of(message: shard_pb2.LexicalStatistics) -> Statistics:
+    """The statistics of a collection; raises InvalidInput."""
+    counts, total = message.document_frequencies, message.document_count
+    if len(message.terms) != len(counts) or len(set(message.terms)) != len(message.terms):
+        raise InvalidInput(
+            "MALFORMED", "needs one frequency for each distinct term", field="statistics"
+        )
+    if any(not 0 <= count <= total for count in counts) or message.total_length < sum(counts):
+        raise InvalidInput("OUT_OF_RANGE", "counts more than there is", field="statistics")
+    return Statistics(total, message.total_length, dict(zip(message.terms, counts, strict=True)))
+
+
+def statistics(found: Statistics) -> shard_pb2.LexicalStatistics:
+    """What was counted."""
+    return shard_pb2.LexicalStatistics(
+        document_count=found.documents,
+        total_length=found.length,
+        terms=list(found.holding),
+        document_frequencies=list(found.holding.values()),
+    )
 
 
 def terms_of(ids: Sequence[int], weights: Sequence[float]) -> Terms:
@@ -123,7 +151,7 @@ def ranking(found: Sequence[Candidate]) -> shard_pb2.Ranking:
     )
 
 
-def generation(snapshot: Snapshot) -> shard_pb2.GenerationUsed:
+def generation(snapshot: Snapshot | Archived) -> shard_pb2.GenerationUsed:
     """Which generation answered."""
     manifest = snapshot.manifest
     return shard_pb2.GenerationUsed(
@@ -131,7 +159,9 @@ def generation(snapshot: Snapshot) -> shard_pb2.GenerationUsed:
     )
 
 
-def document(fetched: Fetched, with_tokens: bool) -> shard_pb2.FetchedDocument:
+def document(
+    fetched: Fetched, with_tokens: bool, marks: Marks = NO_MARKS
+) -> shard_pb2.FetchedDocument:
     """One document, with the token ids of its passage if asked for."""
     message = shard_pb2.FetchedDocument(id=fetched.id, document=fetched.serialised)
     if fetched.passage is not None:
@@ -139,4 +169,12 @@ def document(fetched: Fetched, with_tokens: bool) -> shard_pb2.FetchedDocument:
         message.end_byte = fetched.passage.end_byte
         if with_tokens:
             message.token_ids.extend(fetched.passage.token_ids.tolist())
+    message.highlights.extend(marks.text)
+    message.title_highlights.extend(marks.title)
     return message
+
+
+def attribute(serialised: bytes, name: str) -> document_pb2.AttributeValue:
+    """One attribute of a document, without a kind if it is not there."""
+    attributes = document_pb2.Document.FromString(serialised).attributes
+    return attributes[name] if name in attributes else document_pb2.AttributeValue()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from core.documents import AttributeValue
 from core.manifest import FORMAT
+from core.ranking_wish import Z_SCORE, FusionWish, RankingWish
 from tests.fakes.publisher import WRITTEN, Publisher
 
 HERE = Path(__file__).parent
@@ -16,7 +17,7 @@ HERE = Path(__file__).parent
 def main() -> None:
     """Two segments, one document replaced, one deleted, one with a title only.
 
-    Distances and weighted terms, which is what format 2 brought.
+    Distances and weighted terms, which is what format 2 brought, and how searches rank.
     """
     target = HERE / f"format-{FORMAT}"
     if target.exists():
@@ -29,6 +30,7 @@ def main() -> None:
             similarity="euclidean",
             sparse=True,
         )
+        publisher.search_defaults = RankingWish(FusionWish(method=Z_SCORE, k=7.0), window=50)
         attributes: dict[str, AttributeValue] = {
             "n": 1.5,
             "flag": True,
