@@ -5,9 +5,9 @@ nothing reaches FAISS, Tantivy or Arrow unverified, and holds a checksum of itse
 
     format 1   dense vectors compared by inner product, and the lexical index
     format 2   any similarity, a learned-sparse part in each segment
+    format 3   documents as callers see them, with their words counted; how searches rank
 
-A manifest is written in the lowest format that can hold it: a collection that uses nothing new can
-still be served by the version before.
+What an earlier version wrote stays in its format.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from typing import Any
 
 from core import config
 from core.errors import BadEnvironment, CorruptFile, NewerFormat
-from core.similarity import COSINE, DOT
+from core.ranking_wish import OPEN, RankingWish
 
-FORMAT = 2
-"""The highest format that this version reads and writes."""
+FORMAT = 3
+"""The format that this version writes, and the highest that it reads."""
 
 _CHECKSUM = "self_sha256"
 
@@ -88,7 +88,8 @@ class Manifest:
     `sequence` and `chain` are the last change covered and the hash chain of the feed up to it,
     `previous` is the SHA-256 of the manifest before (empty for the first), `lexical` lists the
     files of the Tantivy index, `documents` and `passages` count the live ones, `created_at` is in
-    seconds since 1970. Without a `sparse_encoder` there is no learned-sparse leg.
+    seconds since 1970. Without a `sparse_encoder` there is no learned-sparse leg. Searches that do
+    not say how they rank do so by `search_defaults`.
     """
 
     uid: str
@@ -107,12 +108,8 @@ class Manifest:
     passages: int
     created_at: float
     sparse_encoder: SparseEncoderEntry | None = None
-
-    @property
-    def format(self) -> int:
-        """The lowest format that can hold this."""
-        is_first = self.sparse_encoder is None and self.encoder.similarity in (COSINE, DOT)
-        return 1 if is_first else FORMAT
+    search_defaults: RankingWish = OPEN
+    format: int = FORMAT
 
     @property
     def name(self) -> str:
@@ -135,7 +132,8 @@ class Manifest:
     def to_bytes(self) -> bytes:
         """Canonical JSON with its own checksum; equal manifests give equal bytes."""
         values = asdict(self)
-        values["format"] = self.format
+        if self.search_defaults == OPEN:
+            del values["search_defaults"]
         if self.format == 1:
             del values["sparse_encoder"]
             for segment in values["segments"]:
@@ -153,19 +151,16 @@ class Manifest:
         checksum = values.pop(_CHECKSUM, None)
         if checksum != _checksum(values) or _canonical({**values, _CHECKSUM: checksum}) != data:
             raise CorruptFile("the manifest does not have its own checksum")
-        written_in = values.pop("format", None)
+        written_in = values.get("format")
         if written_in not in range(1, FORMAT + 1):
             raise NewerFormat(
                 f"the manifest has format {written_in}, this version reads up to {FORMAT}",
                 remedy="run the newer version",
             )
         try:
-            manifest = config.build(cls, values, "manifest")
+            return config.build(cls, values, "manifest")
         except BadEnvironment as error:
             raise CorruptFile(f"the manifest is not one: {error}") from error
-        if manifest.format != written_in:
-            raise CorruptFile(f"the manifest does not fit its format, {written_in}")
-        return manifest
 
 
 def sha256_of(data: bytes) -> str:

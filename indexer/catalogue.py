@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, tuple_
+from sqlalchemy import Connection, Row, delete, insert, select, tuple_, update
 
 from core.errors import CollectionExists, NotFound
+from core.ranking_wish import OPEN, RankingWish
 from indexer.changes import first_chain
 from indexer.tables import change, collection, document, removed, request, shard_head, suspect
 
@@ -17,7 +19,7 @@ PURGE_ROWS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class CollectionRecord:
-    """A collection as created; nothing of it ever changes. `create_micros` is since 1970.
+    """A collection; only its `search_defaults` ever change. `create_micros` is since 1970.
 
     `dimension` is that of its vectors, which may be fewer components than its encoder gives. All
     of `sparse_*` is empty if it has no learned-sparse leg.
@@ -38,6 +40,7 @@ class CollectionRecord:
     sparse_version: str = ""
     sparse_fingerprint: str = ""
     sparse_dimension: int = 0
+    search_defaults: RankingWish = OPEN
 
 
 def find(connection: Connection, name: str, *, field: str = "collection") -> CollectionRecord:
@@ -50,19 +53,19 @@ def find(connection: Connection, name: str, *, field: str = "collection") -> Col
             field=field,
             remedy="create it, or list the ones there are",
         )
-    return CollectionRecord(**row._mapping)
+    return _record(row)
 
 
 def page(connection: Connection, after: str, limit: int) -> list[CollectionRecord]:
     """Up to `limit` collections with names above `after`, by name."""
     chosen = select(collection).where(collection.c.name > after).order_by(collection.c.name)
-    return [CollectionRecord(**row._mapping) for row in connection.execute(chosen.limit(limit))]
+    return [_record(row) for row in connection.execute(chosen.limit(limit))]
 
 
 def every(connection: Connection) -> list[CollectionRecord]:
     """All collections, by name."""
     chosen = select(collection).order_by(collection.c.name)
-    return [CollectionRecord(**row._mapping) for row in connection.execute(chosen)]
+    return [_record(row) for row in connection.execute(chosen)]
 
 
 def add(connection: Connection, record: CollectionRecord) -> None:
@@ -74,7 +77,7 @@ def add(connection: Connection, record: CollectionRecord) -> None:
             field="collection.name",
             remedy="choose another name, or delete that collection first",
         )
-    connection.execute(insert(collection).values(**asdict(record)))
+    connection.execute(insert(collection).values(_values(record)))
     for shard in range(record.shard_count):
         chain = first_chain(record.uid, shard)
         connection.execute(
@@ -94,6 +97,20 @@ def add(connection: Connection, record: CollectionRecord) -> None:
                 attempts=0,
             )
         )
+
+
+def set_search_defaults(
+    connection: Connection, name: str, change: Callable[[RankingWish], RankingWish]
+) -> CollectionRecord:
+    """Changes how searches of a collection rank; returns it as it is then. Raises NotFound."""
+    record = find(connection, name, field="collection.name")
+    changed = replace(record, search_defaults=change(record.search_defaults))
+    connection.execute(
+        update(collection)
+        .where(collection.c.uid == record.uid)
+        .values(search_defaults=_text(changed.search_defaults))
+    )
+    return changed
 
 
 def remove(connection: Connection, name: str) -> CollectionRecord:
@@ -119,3 +136,19 @@ def purge(connection: Connection, uid: str) -> bool:
             return False
     connection.execute(delete(removed).where(removed.c.uid == uid))
     return True
+
+
+def _record(row: Row[Any]) -> CollectionRecord:
+    values = dict(row._mapping)
+    text = values["search_defaults"]
+    values["search_defaults"] = RankingWish.from_json(text) if text else OPEN
+    return CollectionRecord(**values)
+
+
+def _values(record: CollectionRecord) -> dict[str, Any]:
+    values = {field.name: getattr(record, field.name) for field in fields(record)}
+    return values | {"search_defaults": _text(record.search_defaults)}
+
+
+def _text(wish: RankingWish) -> str:
+    return "" if wish == OPEN else wish.to_json()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from core.errors import InvalidInput
+from core.ranking_wire import wish_from_proto, wish_to_proto
+from core.ranking_wish import OPEN, RankingWish
 from core.rpc import deadline_of
 from core.wire import timestamp
 from indexer import pages
@@ -17,12 +20,13 @@ from trireme.v1 import collection_pb2, collection_pb2_grpc
 Context = Any
 
 _LISTING = "collections"
+_DEFAULTS = "search_defaults"
 
 CREATE_SECONDS = 30.0
 
 
 class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
-    """Creates, shows and removes collections."""
+    """Creates, shows, changes and removes collections."""
 
     def __init__(self, collections: Collections) -> None:
         self._collections = collections
@@ -40,6 +44,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
             dimensions=asked.dimensions,
             sparse_model=asked.sparse_encoder.model,
             sparse_version=asked.sparse_encoder.version,
+            search_defaults=wish_from_proto(asked.search_defaults, "collection.search_defaults."),
         )
         deadline = deadline_of(
             context, default_seconds=CREATE_SECONDS, longest_seconds=CREATE_SECONDS
@@ -65,6 +70,13 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
             next_page_token=pages.token_after(_LISTING, statuses[-1].record.name) if more else "",
         )
 
+    async def UpdateCollection(  # noqa: N802
+        self, request: collection_pb2.UpdateCollectionRequest, context: Context
+    ) -> collection_pb2.UpdateCollectionResponse:
+        _check_named(request.collection.name, "collection.name")
+        status = await self._collections.update(request.collection.name, _change(request))
+        return collection_pb2.UpdateCollectionResponse(collection=_to_proto(status))
+
     async def DeleteCollection(  # noqa: N802
         self, request: collection_pb2.DeleteCollectionRequest, context: Context
     ) -> collection_pb2.DeleteCollectionResponse:
@@ -73,9 +85,35 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
         return collection_pb2.DeleteCollectionResponse()
 
 
-def _check_named(name: str) -> None:
+def _check_named(name: str, field: str = "name") -> None:
     if not name:
-        raise InvalidInput("FIELD_REQUIRED", "is empty", field="name", remedy="name a collection")
+        raise InvalidInput("FIELD_REQUIRED", "is empty", field=field, remedy="name a collection")
+
+
+def _change(
+    request: collection_pb2.UpdateCollectionRequest,
+) -> Callable[[RankingWish], RankingWish]:
+    """What an update does to search defaults; raises InvalidInput."""
+    wanted = wish_from_proto(request.collection.search_defaults, "collection.search_defaults.")
+    paths = [path.split(".") for path in request.update_mask.paths or [_DEFAULTS]]
+
+    def change(present: RankingWish) -> RankingWish:
+        for first, *rest in paths:
+            try:
+                if first != _DEFAULTS:
+                    raise KeyError(first)
+                present = present.changed(rest, wanted)
+            except KeyError as error:
+                raise InvalidInput(
+                    "MALFORMED",
+                    f"{'.'.join([first, *rest])!r} cannot be changed",
+                    field="update_mask",
+                    remedy=f"name {_DEFAULTS}, or fields below it as in {_DEFAULTS}.fusion.k",
+                ) from error
+        return present
+
+    change(OPEN)
+    return change
 
 
 def _sparse_encoder(record: CollectionRecord) -> collection_pb2.ModelVersion | None:
@@ -105,6 +143,7 @@ def _to_proto(status: CollectionStatus) -> collection_pb2.Collection:
         dimensions=record.dimension,
         sparse_encoder=_sparse_encoder(record),
         similarity=record.similarity,
+        search_defaults=wish_to_proto(record.search_defaults),
         create_time=timestamp(moment(record.create_micros)),
         document_count=sum(progress.documents for progress, _ in status.shards),
         shards=[

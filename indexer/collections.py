@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from core.deadline import Deadline
 from core.errors import TriremeError
 from core.index_store import CollectionEntry
+from core.ranking_wish import RankingWish
 from indexer import catalogue, heads
 from indexer.catalogue import CollectionRecord
 from indexer.fleet import Fleet
 from indexer.heads import Progress
-from indexer.shared import Shared
+from indexer.shared import Shared, to_its_end
 from indexer.wishes import Wish, grant
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ class Collections:
     def __init__(self, shared: Shared, fleet: Fleet) -> None:
         self._shared = shared
         self._fleet = fleet
+        # So that shards hear last what was stored last, also those that are being added.
+        self._updating = asyncio.Lock()
         self._purges: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -44,9 +47,10 @@ class Collections:
         for uid in unfinished:
             await self._shared.work("delete", partial(self._delete_files, uid))
             self._purge_later(uid)
-        for record in await self._shared.database.read(catalogue.every):
-            await self._shared.work("create", partial(self._create_files, record))
-            self._fleet.add(record)
+        async with self._updating:
+            for record in await self._shared.database.read(catalogue.every):
+                await self._shared.work("create", partial(self._create_files, record))
+                self._fleet.add(record)
 
     async def stop(self) -> None:
         """Stops indexing; removals go on with the next start."""
@@ -66,7 +70,8 @@ class Collections:
         await self._shared.database.write(lambda connection: catalogue.add(connection, record))
         try:
             await self._shared.work("create", partial(self._create_files, record))
-            self._fleet.add(record)
+            async with self._updating:
+                self._fleet.add(await self._find(record.name))
             await self._fleet.until_published(record, deadline)
         except (TriremeError, asyncio.CancelledError):
             await self.delete(record.name)
@@ -74,12 +79,29 @@ class Collections:
         log.info("collection created", extra={"collection": record.name, "uid": record.uid})
         return await self.get(record.name)
 
+    async def update(
+        self, name: str, change: Callable[[RankingWish], RankingWish]
+    ) -> CollectionStatus:
+        """Changes a collection's search defaults; its shards publish them by and by.
+
+        Raises NotFound.
+        """
+
+        async def store_and_tell() -> CollectionRecord:
+            async with self._updating:
+                record = await self._shared.database.write(
+                    lambda connection: catalogue.set_search_defaults(connection, name, change)
+                )
+                self._fleet.rank_by(record)
+                return record
+
+        record = await to_its_end(store_and_tell())
+        log.info("search defaults changed", extra={"collection": name, "uid": record.uid})
+        return (await self._statuses([record]))[0]
+
     async def get(self, name: str) -> CollectionStatus:
         """One collection; raises NotFound."""
-        record = await self._shared.database.read(
-            lambda connection: catalogue.find(connection, name, field="name")
-        )
-        return (await self._statuses([record]))[0]
+        return (await self._statuses([await self._find(name)]))[0]
 
     async def page(self, after: str, limit: int) -> tuple[list[CollectionStatus], bool]:
         """Up to `limit` collections with names above `after`, and whether there are more."""
@@ -97,6 +119,11 @@ class Collections:
         await self._shared.work("delete", partial(self._delete_files, record.uid))
         self._purge_later(record.uid)
         log.info("collection deleted", extra={"collection": name, "uid": record.uid})
+
+    async def _find(self, name: str) -> CollectionRecord:
+        return await self._shared.database.read(
+            lambda connection: catalogue.find(connection, name, field="name")
+        )
 
     async def _statuses(self, records: Sequence[CollectionRecord]) -> list[CollectionStatus]:
         uids = [record.uid for record in records]

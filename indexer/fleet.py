@@ -34,6 +34,12 @@ class Fleet:
             self._tasks[key] = asyncio.create_task(self._shards[key].run())
             self._tasks[key].add_done_callback(_retrieve)
 
+    def rank_by(self, record: CollectionRecord) -> None:
+        """Says that the search defaults of a collection have changed."""
+        for shard in range(record.shard_count):
+            if (ingest := self._shards.get((record.uid, shard))) is not None:
+                ingest.rank_by(record.search_defaults)
+
     async def until_published(self, record: CollectionRecord, deadline: Deadline) -> None:
         """Returns once every shard of a collection has a generation; raises OutOfTime."""
         waits = [self._shards[record.uid, s].until(0) for s in range(record.shard_count)]

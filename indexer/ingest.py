@@ -1,11 +1,12 @@
 """One shard's write path, told in order: from changes in the feed to a published generation.
 
-    read changes -> fold -> split and tokenise -> embed -> build segment and lexical index
+    batches: read changes -> fold -> split and tokenise -> embed -> build segment and lexical index
     -> make files durable -> write the manifest -> compare-and-set (the commit point) -> CURRENT
 
-While one batch is built and published, the next is read and embedded. Whatever fails, the working
-copy is given up and opened again from the last published manifest, under a new epoch; searches go
-on with that generation meanwhile.
+While one batch is built and published, the next is read and embedded. When search defaults change,
+the same files are published again with the new ones, whatever holds up the next batch. Whatever
+fails, the working copy is given up and opened again from the last published manifest, under a new
+epoch; searches go on with that generation meanwhile.
 """
 
 from __future__ import annotations
@@ -17,16 +18,15 @@ from pathlib import Path
 
 from core.errors import CorruptFile, Fenced, TriremeError
 from core.manifest import Manifest
-from indexer import feed, suspects
+from core.ranking_wish import RankingWish
+from indexer import published
 from indexer.batch import Batch, Place
+from indexer.batches import Batches
 from indexer.catalogue import CollectionRecord
-from indexer.changes import Change, Diverged, fold
+from indexer.changes import Diverged
 from indexer.clock import now_micros
-from indexer.embedding import Embedder
-from indexer.heads import Head
 from indexer.merge import MergePolicy
 from indexer.ownership import Ownership
-from indexer.preparing import Preparer
 from indexer.shard_index import ShardIndex
 from indexer.shared import Shared, to_its_end
 from indexer.stall import Stall
@@ -38,7 +38,10 @@ COLLECT_SECONDS = 30.0
 
 
 class ShardIngest:
-    """Follows one shard's feed: `run` until cancelled, `wake` after every write to it."""
+    """Follows one shard's feed: `run` until cancelled, `wake` after every write to it.
+
+    `rank_by` after every change of its collection's search defaults.
+    """
 
     def __init__(
         self, record: CollectionRecord, shard: int, shared: Shared, directory: Path
@@ -50,12 +53,13 @@ class ShardIngest:
         self._shared = shared
         self._directory = directory
         self._files = shared.index_store.shard(record.uid, shard)
-        self._embedder = Embedder(record, shard, shared, self.stall)
+        self._batches = Batches(record, shard, shared, self.stall)
         self._policy = MergePolicy(
             fanout=shared.config.merge_fanout, most_rows=shared.config.merge_most_rows
         )
         self._fields = {"collection": record.name, "uid": record.uid, "shard": shard}
-        self._wake = asyncio.Event()
+        self._search_defaults = record.search_defaults
+        self._ranked = asyncio.Event()
         self._moved = asyncio.Event()
         self._head = 0
         self._rebuild = False
@@ -64,7 +68,12 @@ class ShardIngest:
     def wake(self, head: int) -> None:
         """Says that the feed has grown up to `head`."""
         self._head = max(self._head, head)
-        self._wake.set()
+        self._batches.wake()
+
+    def rank_by(self, search_defaults: RankingWish) -> None:
+        """Says how searches rank from now on."""
+        self._search_defaults = search_defaults
+        self._ranked.set()
 
     async def until(self, sequence: int) -> None:
         """Returns once a published generation covers the feed up to `sequence`; 0 is any."""
@@ -108,7 +117,9 @@ class ShardIngest:
             await self._close(index)
 
     async def _take_over(self) -> Ownership:
-        current = await self._shared.work("read_current", self._read_current)
+        current = await self._shared.work(
+            "read_current", lambda: published.current(self._files, self._fields)
+        )
         above = current.epoch if current is not None else 0
         return await Ownership.take(
             self._shared.database,
@@ -122,7 +133,10 @@ class ShardIngest:
         """The working copy: of the published manifest, or empty, to be built from the feed."""
 
         def work() -> ShardIndex:
-            manifest = None if self._rebuild else self._published_manifest(ownership.head)
+            head = ownership.head
+            manifest = None
+            if not self._rebuild:
+                manifest = published.committed(self._files, head, self._fields)
             return ShardIndex.open(
                 self._record, self._shard, self._files, self._directory, manifest
             )
@@ -134,15 +148,18 @@ class ShardIngest:
         anew = self._rebuild or not head.manifest
         # An index that is built anew takes the old one's place only when it has caught up.
         publish_from = head.head if anew else 0
-        if anew and not publish_from:
+        is_behind = index.search_defaults != self._search_defaults
+        if not publish_from and (anew or is_behind):
             await self._publish(ownership, index, index.place)
-        if not anew:
+        elif not anew:
             self._cover(index.place)
-        ahead = asyncio.create_task(self._next_batch(ownership, index.place))
+        ahead = asyncio.create_task(self._batches.next(ownership, index.place))
         try:
             while True:
+                if index.place.sequence >= publish_from:
+                    await self._publish_defaults(ownership, index, ahead)
                 batch = await ahead
-                ahead = asyncio.create_task(self._next_batch(ownership, batch.end))
+                ahead = asyncio.create_task(self._batches.next(ownership, batch.end))
                 await self._build(index, batch)
                 if batch.end.sequence >= publish_from:
                     await self._publish(ownership, index, batch.end)
@@ -151,63 +168,6 @@ class ShardIngest:
         finally:
             ahead.cancel()
             await asyncio.gather(ahead, return_exceptions=True)
-
-    async def _next_batch(self, ownership: Ownership, after: Place) -> Batch:
-        """The next changes, embedded; waits for as long as there are none."""
-        changes = await self._read(ownership, after)
-        set_aside = await self._set_aside(ownership, after, changes)
-        folded = fold(changes)
-        encoders = await self._embedder.encoders()
-        preparer = Preparer(self._record, encoders, self._shared.config.title_tokens)
-        await ownership.begin_attempt(changes[-1].sequence)
-        prepared = await self._shared.work(
-            "split", lambda: preparer.prepare(folded.upserts, set_aside=set_aside)
-        )
-        with self._shared.metrics.step_seconds.labels("embed").time():
-            documents = await self._embedder.embed(prepared)
-        return Batch(
-            end=Place(changes[-1].sequence, changes[-1].chain),
-            documents=documents,
-            deleted_ids=folded.deleted_ids,
-            replaced=folded.replaced,
-            oldest_micros=changes[0].update_micros,
-        )
-
-    async def _read(self, ownership: Ownership, after: Place) -> list[Change]:
-        config = self._shared.config
-        limit = ownership.batch_limit(after.sequence, config.batch_documents)
-        while True:
-            self._wake.clear()
-            changes = await self._shared.database.read(
-                lambda connection: feed.read(
-                    connection,
-                    self._record.uid,
-                    self._shard,
-                    after=after.sequence,
-                    chain=after.chain,
-                    limit=limit,
-                    limit_bytes=config.batch_bytes,
-                )
-            )
-            if changes:
-                return changes
-            self.stall.clear()
-            await self._wake.wait()
-
-    async def _set_aside(
-        self, ownership: Ownership, after: Place, changes: list[Change]
-    ) -> frozenset[int]:
-        """Sequences of the documents that are not to be tried."""
-        uid, shard = self._record.uid, self._shard
-        if ownership.crashed_alone(after.sequence):
-            reason = "the indexer died whenever it worked on it"
-            await self._shared.database.write(
-                lambda connection: suspects.set_aside(connection, uid, shard, changes[0], reason)
-            )
-        sequences = [change.sequence for change in changes]
-        return await self._shared.database.read(
-            lambda connection: suspects.set_aside_among(connection, uid, shard, sequences)
-        )
 
     async def _build(self, index: ShardIndex, batch: Batch) -> None:
         """Both halves at the same time; whichever fails, the other ends before this returns."""
@@ -222,16 +182,31 @@ class ShardIngest:
         if await work("merge", lambda: index.segments.merge(self._policy)):
             self._shared.metrics.merges.inc()
 
+    async def _publish_defaults(
+        self, ownership: Ownership, index: ShardIndex, ahead: asyncio.Task[Batch]
+    ) -> None:
+        """Publishes the present index with new search defaults, until the next batch is there."""
+        while not ahead.done():
+            self._ranked.clear()
+            if index.search_defaults != self._search_defaults:
+                await self._publish(ownership, index, index.place)
+                continue
+            ranked = asyncio.create_task(self._ranked.wait())
+            try:
+                await asyncio.wait({ahead, ranked}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                ranked.cancel()
+
     async def _publish(self, ownership: Ownership, index: ShardIndex, place: Place) -> None:
         epoch, generation = ownership.epoch, ownership.generation + 1
         manifest = await self._shared.work(
-            "stage", lambda: index.stage(place, epoch=epoch, generation=generation)
+            "stage",
+            lambda: index.stage(place, self._search_defaults, epoch=epoch, generation=generation),
         )
         sha256 = await self._shared.work("manifest", lambda: self._files.write_manifest(manifest))
         await to_its_end(self._commit(ownership, manifest))
         index.published(sha256)
         self._rebuild = False
-        self.stall.clear()
         self._cover(place)
 
     def _cover(self, place: Place) -> None:
@@ -260,30 +235,10 @@ class ShardIngest:
             log.warning("working copy not closed", extra={**self._fields, "why": str(error)})
 
     def _note(self, batch: Batch, index: ShardIndex) -> None:
+        self.stall.clear()
         labels = self._record.name, self._shard
         metrics = self._shared.metrics
         metrics.indexed.inc(len(batch.documents))
         metrics.lag.labels(*labels).set(max(0, self._head - batch.end.sequence))
         metrics.segments.labels(*labels).set(len(index.segments))
         metrics.visible_seconds.observe(max(0, now_micros() - batch.oldest_micros) / 1e6)
-
-    def _read_current(self) -> Manifest | None:
-        try:
-            return self._files.read_current()
-        except CorruptFile as error:
-            log.error("current generation unreadable", extra={**self._fields, "why": str(error)})
-            return None
-
-    def _published_manifest(self, head: Head) -> Manifest | None:
-        """The manifest that the document store names, with CURRENT brought up to it.
-
-        None before the first. Raises CorruptFile if it is gone.
-        """
-        if not head.manifest:
-            return None
-        for manifest in self._files.manifests():
-            if manifest.name == head.manifest:
-                if self._read_current() != manifest:
-                    self._files.set_current(manifest)
-                return manifest
-        raise CorruptFile(f"manifest {head.manifest} is missing")

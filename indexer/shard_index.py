@@ -21,6 +21,7 @@ from core.manifest import (
     SparseEncoderEntry,
     sha256_of,
 )
+from core.ranking_wish import RankingWish
 from indexer.batch import Place
 from indexer.catalogue import CollectionRecord
 from indexer.changes import first_chain
@@ -29,7 +30,10 @@ from indexer.segment_part import SegmentPart
 
 
 class ShardIndex:
-    """`segments` and `lexical` may be changed at the same time; then `stage` describes both."""
+    """`segments` and `lexical` may be changed at the same time; then `stage` describes both.
+
+    `place` and `search_defaults` are those of the last manifest.
+    """
 
     def __init__(
         self,
@@ -42,6 +46,7 @@ class ShardIndex:
         self.segments = segments
         self.lexical = lexical
         self.place = Place(0, first_chain(record.uid, shard))
+        self.search_defaults = record.search_defaults
         self._record = record
         self._shard = shard
         self._directory = directory
@@ -74,14 +79,17 @@ class ShardIndex:
         )
         if manifest is not None:
             index.place = Place(manifest.sequence, manifest.chain)
+            index.search_defaults = manifest.search_defaults
             index._previous = sha256_of(manifest.to_bytes())
         return index
 
-    def stage(self, place: Place, *, epoch: int, generation: int) -> Manifest:
+    def stage(
+        self, place: Place, search_defaults: RankingWish, *, epoch: int, generation: int
+    ) -> Manifest:
         """The manifest of this state, which covers the feed up to `place`; all files durable."""
         segments = self.segments.stage()
         record = self._record
-        self.place = place
+        self.place, self.search_defaults = place, search_defaults
         return Manifest(
             uid=record.uid,
             collection=record.name,
@@ -99,6 +107,7 @@ class ShardIndex:
             passages=sum(each.passages - each.dead_passages for each in segments),
             created_at=time.time(),
             sparse_encoder=_sparse_encoder_entry(record),
+            search_defaults=search_defaults,
         )
 
     def published(self, sha256: str) -> None:

@@ -18,11 +18,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import CreateColumn
 
-FORMAT = 2
+FORMAT = 3
 """Version of this layout; a store with a higher one is refused, one with a lower one is brought up.
 
     1   the first
     2   collections may have a sparse encoder
+    3   collections may say how searches rank
 """
 
 metadata = MetaData()
@@ -58,6 +59,8 @@ collection = Table(
     Column("sparse_version", Text, nullable=False, server_default=""),
     Column("sparse_fingerprint", Text, nullable=False, server_default=""),
     Column("sparse_dimension", Integer, nullable=False, server_default="0"),
+    # Since format 3; a `core.ranking_wish.RankingWish` as JSON, empty if it says nothing.
+    Column("search_defaults", Text, nullable=False, server_default=""),
 )
 
 # Collections whose rows and files are still to be cleared away.

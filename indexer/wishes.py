@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from core.deadline import Deadline
 from core.errors import InvalidInput, ModelMismatch, NotFound, TriremeError
+from core.ranking_wish import OPEN, RankingWish
 from core.similarity import check_similarity
 from indexer.catalogue import CollectionRecord
 from indexer.clock import now_micros
@@ -35,6 +36,7 @@ class Wish:
     dimensions: int = 0
     sparse_model: str = ""
     sparse_version: str = ""
+    search_defaults: RankingWish = OPEN
 
 
 async def grant(
@@ -66,6 +68,7 @@ async def grant(
         sparse_version=sparse.info.version if sparse is not None else "",
         sparse_fingerprint=sparse.info.fingerprint if sparse is not None else "",
         sparse_dimension=sparse.info.dimension if sparse is not None else 0,
+        search_defaults=wish.search_defaults,
     )
 
 
