@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ LEAST_TOKENS = 256
 REQUEST_TOKENS = 16
 
 Matrix = NDArray[np.int64]
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def padded_length(length: int, max_length: int) -> int:
 
 
 async def send_all(
-    pieces: Sequence[Piece], send: Callable[[Piece], Awaitable[None]], *, at_once: int
+    pieces: Sequence[Part], send: Callable[[Part], Awaitable[None]], *, at_once: int
 ) -> None:
     """Sends every piece, `at_once` at a time; the first failure ends it and is raised."""
     if len(pieces) == 1:

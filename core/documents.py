@@ -83,16 +83,16 @@ def check_ids(ids: Sequence[str]) -> None:
         raise InvalidInput("DUPLICATE_ID", "an id stands twice", field="ids")
 
 
-def check_count(count: int, path: str) -> None:
-    """Raises InvalidInput unless a batch has 1 to 256 members."""
+def check_count(count: int, path: str, limit: int = MAX_BATCH_DOCUMENTS) -> None:
+    """Raises InvalidInput unless a list has 1 to `limit` members."""
     if count == 0:
         raise InvalidInput("FIELD_REQUIRED", "is empty", field=path, remedy="send at least one")
-    if count > MAX_BATCH_DOCUMENTS:
+    if count > limit:
         raise InvalidInput(
             "OUT_OF_RANGE",
-            f"has {count} members, the limit is {MAX_BATCH_DOCUMENTS}",
+            f"has {count} members, the limit is {limit}",
             field=path,
-            remedy="send smaller batches",
+            remedy="send fewer at a time",
         )
 
 

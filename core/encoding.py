@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -138,8 +139,15 @@ class _TextModel(ServedModel):
 
     def prompt_tokens(self, *, query: bool) -> int:
         """How many tokens the prompt before a query or a document has, without special tokens."""
-        prompt = self.info.prompt(query=query)
-        return len(self.tokenizer.encode(prompt)) if prompt else 0
+        return self._query_prompt if query else self._document_prompt
+
+    @cached_property
+    def _query_prompt(self) -> int:
+        return len(self.tokenizer.encode(self.info.query_prompt))
+
+    @cached_property
+    def _document_prompt(self) -> int:
+        return len(self.tokenizer.encode(self.info.document_prompt))
 
 
 class Encoder(_TextModel):

@@ -12,12 +12,14 @@
     |- Unreachable                   UNAVAILABLE
     |  |- TritonUnavailable                                TRITON_UNAVAILABLE
     |  |- ShardUnavailable                                 SHARD_UNAVAILABLE
+    |  |- InsufficientCoverage                             INSUFFICIENT_COVERAGE
     |  `- IndexerUnavailable                               INDEXER_UNAVAILABLE
     |- Precondition                  FAILED_PRECONDITION
     |  |- ModelMismatch                                    MODEL_MISMATCH
     |  |- ModelInUse                                       MODEL_IN_USE
     |  |- ModelNotLoaded                                   MODEL_NOT_LOADED
     |  |- NoSuchLeg                                        NO_SUCH_LEG
+    |  |- PageTokenExpired                                 PAGE_TOKEN_EXPIRED
     |  |- NewerFormat                                      NEWER_FORMAT
     |  `- BadEnvironment                                   ENVIRONMENT
     |- BadModelOutput                INTERNAL              BAD_MODEL_OUTPUT
@@ -137,6 +139,12 @@ class ShardUnavailable(Unreachable):
     reason = "SHARD_UNAVAILABLE"
 
 
+class InsufficientCoverage(Unreachable):
+    """Less of a collection answered than the caller asks for."""
+
+    reason = "INSUFFICIENT_COVERAGE"
+
+
 class IndexerUnavailable(Unreachable):
     """The indexer does not answer, so nothing can be written now."""
 
@@ -159,6 +167,12 @@ class NoSuchLeg(Precondition):
     """A search asks for a leg that the collection was not created with."""
 
     reason = "NO_SUCH_LEG"
+
+
+class PageTokenExpired(Precondition):
+    """A page token is too old, or what it stands for is no longer there."""
+
+    reason = "PAGE_TOKEN_EXPIRED"
 
 
 class ModelInUse(Precondition):

@@ -39,6 +39,8 @@ SERVER_OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),
     ("grpc.max_send_message_length", MAX_RECEIVE_BYTES),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    # Pings that a busy machine held back arrive all at once: no reason to end a connection.
+    ("grpc.http2.max_ping_strikes", 0),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.max_concurrent_streams", 256),
     ("grpc.max_metadata_size", 16 * 1024),

@@ -67,7 +67,7 @@ class TritonClient:
         TritonUnavailable or OutOfTime.
         """
         if version and not version.isdecimal():
-            raise self._not_found(f"{name}:{version}")
+            raise not_served(self.address, f"{name}:{version}")
         deadline.check(f"asking Triton for model {name!r}")
         request = service_pb2.ModelMetadataRequest(name=name, version=version)
         metadata = await self._ask(self._stub.ModelMetadata, request, name, version, deadline)
@@ -152,7 +152,7 @@ class TritonClient:
         if "not healthy" in detail:
             return TritonUnavailable(f"model {model} is not healthy: {detail}")
         if code is grpc.StatusCode.NOT_FOUND or "not at ready state" in detail:
-            return self._not_found(model)
+            return not_served(self.address, model)
         if code in (
             grpc.StatusCode.INVALID_ARGUMENT,
             grpc.StatusCode.INTERNAL,
@@ -161,15 +161,17 @@ class TritonClient:
             return BadModelOutput(f"model {model} failed: {detail}")
         return TritonUnavailable(f"Triton at {self.address} is unavailable: {detail}")
 
-    def _not_found(self, model: str) -> NotFound:
-        return NotFound(
-            "MODEL_NOT_FOUND",
-            f"Triton at {self.address} does not serve {model}",
-            remedy="see `trireme models list`",
-        )
-
     def __repr__(self) -> str:
         return f"<TritonClient {self.address}>"
+
+
+def not_served(address: str, model: str) -> NotFound:
+    """The error that says that the Triton there does not serve a model."""
+    return NotFound(
+        "MODEL_NOT_FOUND",
+        f"Triton at {address} does not serve {model}",
+        remedy="see `trireme models list`",
+    )
 
 
 def _infer_request(

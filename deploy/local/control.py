@@ -11,7 +11,8 @@ from google.protobuf.json_format import MessageToDict
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from core.deadline import Deadline
-from core.errors import ModelNotLoaded, NotFound, OutOfTime, TriremeError, TritonUnavailable
+from core.errors import ModelNotLoaded, OutOfTime, TriremeError, TritonUnavailable
+from core.triton import not_served
 
 READY = "READY"
 
@@ -79,7 +80,7 @@ class TritonControl:
         """
         ready = await self._ready(name, deadline)
         if version not in ready:
-            raise self._not_found(f"{name}:{version}")
+            raise not_served(self.address, f"{name}:{version}")
         remaining = [each for each in ready if each != version]
         if not remaining:
             await self.unload(name, deadline)
@@ -103,7 +104,7 @@ class TritonControl:
         found = await self.index(deadline)
         ready = [each.version for each in found if each.name == name and each.state == READY]
         if not ready:
-            raise self._not_found(name)
+            raise not_served(self.address, name)
         return ready
 
     async def _ask(self, method: Any, request: Any, deadline: Deadline) -> Any:
@@ -126,13 +127,6 @@ class TritonControl:
         # The first lines say what is wrong; a Python stack may follow.
         reason = detail.partition("\n\nAt:")[0].strip()
         return ModelNotLoaded(f"Triton did not load it: {reason}", field=name, remedy=remedy)
-
-    def _not_found(self, model: str) -> NotFound:
-        return NotFound(
-            "MODEL_NOT_FOUND",
-            f"Triton at {self.address} does not serve {model}",
-            remedy="see `trireme models list`",
-        )
 
     def __repr__(self) -> str:
         return f"<TritonControl {self.address}>"

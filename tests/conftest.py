@@ -1,0 +1,22 @@
+"""What tests of several folders share."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+
+# How long an example takes says more about the machine than about us.
+settings.register_profile("trireme", deadline=None)
+settings.load_profile("trireme")
+
+
+@pytest.fixture(scope="module")
+def quiet_libraries() -> Iterator[None]:
+    """Lets libraries that load and export models warn, where every warning else is an error."""
+    with warnings.catch_warnings():
+        for category in (DeprecationWarning, FutureWarning, UserWarning):
+            warnings.simplefilter("ignore", category)
+        yield
