@@ -1,8 +1,4 @@
-"""Ranks become one ranking: pure functions over plain data.
-
-Reciprocal rank fusion: Cormack, Clarke and Buettcher, "Reciprocal rank fusion outperforms Condorcet
-and individual rank learning methods", SIGIR 2009.
-"""
+"""Several legs become one ranking: pure functions over plain data."""
 
 from __future__ import annotations
 
@@ -11,13 +7,13 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
 
-RRF = "rrf"
-METHODS = (RRF,)
+from core.ranking_wish import RRF
+from gateway.contributions import METHODS, brought_to_unit
 
 
 @dataclass(frozen=True, slots=True)
 class FusionSettings:
-    """How legs are fused. `k` is the rank constant, weights are per leg."""
+    """How legs are fused. `k` is the rank constant of RRF, weights are per leg."""
 
     method: str = RRF
     k: float = 60.0
@@ -27,12 +23,8 @@ class FusionSettings:
 
     def weight(self, leg: str) -> float:
         """The weight of a leg by its name."""
-        weights = {
-            "dense": self.dense_weight,
-            "lexical": self.lexical_weight,
-            "sparse": self.sparse_weight,
-        }
-        return weights[leg]
+        weight: float = getattr(self, f"{leg}_weight")
+        return weight
 
 
 class Candidate(NamedTuple):
@@ -61,13 +53,70 @@ class Fused(NamedTuple):
     places: Mapping[str, Place]
 
 
-@dataclass(frozen=True, slots=True)
-class Blended:
-    """One document in its final place; `logit` is None if it was not reranked."""
+Rankings = Mapping[str, Sequence[Candidate]]
+"""What each leg found, by its name: best first."""
 
-    fused: Fused
-    score: float
-    logit: float | None = None
+
+class _Leg(NamedTuple):
+    """One leg's candidates by their rows, best first, and what each adds to the fused score."""
+
+    name: str
+    ids: Sequence[str]
+    scores: Sequence[float]
+    shards: Sequence[int]
+    added: Sequence[float]
+
+
+class Order:
+    """All candidates by descending fused score, ties by ascending id.
+
+    `order[a:b]` are the documents in these places, best first, with all there is to say of them.
+    """
+
+    def __init__(self, legs: Rankings, settings: FusionSettings) -> None:
+        # Sums do not depend on the order in which legs are given, not even in the last digit.
+        found = [(name, ranking) for name, ranking in sorted(legs.items()) if ranking]
+        weights = [settings.weight(name) for name, _ in found]
+        if not any(weights):
+            weights = [1.0] * len(found)
+        add = METHODS[settings.method]
+        self._legs = []
+        for (name, ranking), weight in zip(found, weights, strict=True):
+            ids, own, shards = zip(*ranking, strict=True)
+            self._legs.append(_Leg(name, ids, own, shards, add(own, weight, settings.k)))
+        scores: dict[str, float] = {}
+        for leg in self._legs:
+            if not scores:
+                scores = dict(zip(leg.ids, leg.added, strict=True))
+                continue
+            for id, added in zip(leg.ids, leg.added, strict=True):
+                scores[id] = scores.get(id, 0.0) + added
+        self._scores = scores
+        self.ids: Sequence[str] = sorted(sorted(scores), key=scores.__getitem__, reverse=True)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, part: slice) -> list[Fused]:
+        start, stop, _ = part.indices(len(self.ids))
+        wanted = self.ids[start:stop]
+        shards: dict[str, int] = {}
+        places: dict[str, dict[str, Place]] = {id: {} for id in wanted}
+        for leg in self._legs:
+            row_of = dict(zip(leg.ids, range(len(leg.ids)), strict=True))
+            for id in wanted:
+                row = row_of.get(id)
+                if row is not None:
+                    shards[id] = leg.shards[row]
+                    places[id][leg.name] = Place(row + 1, leg.scores[row], leg.added[row])
+        scores = self._scores
+        return [
+            Fused(id, shards[id], scores[id], rank, places[id])
+            for rank, id in enumerate(wanted, start=start + 1)
+        ]
+
+    def __repr__(self) -> str:
+        return f"<Order of {len(self.ids)} candidates of {len(self._legs)} legs>"
 
 
 def merge(rankings: Iterable[Sequence[Candidate]], limit: int) -> list[Candidate]:
@@ -76,39 +125,32 @@ def merge(rankings: Iterable[Sequence[Candidate]], limit: int) -> list[Candidate
     return [Candidate(id, -score, shard) for score, id, shard in ordered[:limit]]
 
 
-def fuse(
-    legs: Mapping[str, Sequence[Candidate]], settings: FusionSettings, limit: int
-) -> list[Fused]:
-    """The best `limit` documents of all legs by descending fused score, ties by ascending id.
+def fuse(legs: Rankings, settings: FusionSettings) -> Order:
+    """All documents of all legs in one order; a document's score is the sum of what legs add.
 
-    A document's score is the sum over legs of weight / (k + rank). A leg of weight 0 still lends
-    its documents, with no score of their own.
+    A leg of weight 0 still lends its documents, with no score of their own; if all that found
+    anything have weight 0, all count alike. No leg adds less than 0, so that a document that a leg
+    has found is never worse for it.
     """
-    scores: dict[str, float] = {}
-    for leg, ranking in legs.items():
-        weight = settings.weight(leg)
-        for rank, (id, _, _) in enumerate(ranking, start=1):
-            scores[id] = scores.get(id, 0.0) + weight / (settings.k + rank)
-    best = sorted(sorted(scores), key=scores.__getitem__, reverse=True)[:limit]
-    places, shards = _places(legs, settings, frozenset(best))
-    return [
-        Fused(id, shards[id], scores[id], rank, places[id]) for rank, id in enumerate(best, start=1)
-    ]
+    return Order(legs, settings)
 
 
-def _places(
-    legs: Mapping[str, Sequence[Candidate]], settings: FusionSettings, wanted: frozenset[str]
-) -> tuple[dict[str, dict[str, Place]], dict[str, int]]:
-    """The places and shards of the wanted documents."""
-    places: dict[str, dict[str, Place]] = {id: {} for id in wanted}
-    shards: dict[str, int] = {}
-    for leg, ranking in legs.items():
-        weight = settings.weight(leg)
-        for rank, (id, score, shard) in enumerate(ranking, start=1):
-            if id in wanted:
-                places[id][leg] = Place(rank, score, weight / (settings.k + rank))
-                shards[id] = shard
-    return places, shards
+@dataclass(frozen=True, slots=True)
+class Blended:
+    """One document in its final place, with what fusion and the cross-encoder gave to its score.
+
+    `logit` is None if it was not reranked.
+    """
+
+    fused: Fused
+    fused_part: float
+    rerank_part: float = 0.0
+    logit: float | None = None
+
+    @property
+    def score(self) -> float:
+        """The final score."""
+        return self.fused_part + self.rerank_part
 
 
 def blend(ranking: Sequence[Fused], logits: Sequence[float], weight: float) -> list[Blended]:
@@ -116,22 +158,17 @@ def blend(ranking: Sequence[Fused], logits: Sequence[float], weight: float) -> l
 
     Within the head both scores are brought to 0..1 by min-max; `weight` is the share of the logits.
     The fused score of the best document below the head is added, so that scores descend.
+
+    With a weight under 1/2, the best of the head by fusion is overtaken by no document whose own
+    fused score, brought to 0..1, is under 1 - weight / (1 - weight), whatever the logits are.
     """
     head, tail = ranking[: len(logits)], ranking[len(logits) :]
     floor = tail[0].score if tail else 0.0
-    parts = zip(head, _min_max([f.score for f in head]), _min_max(logits), logits, strict=True)
+    by_fusion = brought_to_unit([fused.score for fused in head])
+    by_logit = brought_to_unit(logits)
     blended = [
-        Blended(fused, floor + (1 - weight) * by_rank + weight * by_logit, logit)
-        for fused, by_rank, by_logit, logit in parts
+        Blended(fused, floor + (1 - weight) * fusion, weight * judged, logit)
+        for fused, fusion, judged, logit in zip(head, by_fusion, by_logit, logits, strict=True)
     ]
     blended.sort(key=lambda b: (-b.score, b.fused.rank))
     return blended + [Blended(fused, fused.score) for fused in tail]
-
-
-def _min_max(values: Sequence[float]) -> list[float]:
-    """Values brought to 0..1; all 1 if they are equal."""
-    if not values:
-        return []
-    low, high = min(values), max(values)
-    span = high - low
-    return [(value - low) / span if span > 0 else 1.0 for value in values]

@@ -1,6 +1,6 @@
 """Asks every leg of a query at the same time; what falls short is noted, not raised.
 
-    lexical  search ---------------------------\
+    lexical  count words -- search -------------\
     sparse   encode (Triton) -- search ---------+-> found, and what the encoders made of the query
     dense    encode (Triton) -- search ---------/   (brings the documents of the likely head along)
 """
@@ -19,8 +19,9 @@ from gateway import planning, scatter, trace
 from gateway.encoder import EncodedQuery, EncodedTerms, QueryEncoder
 from gateway.query import DENSE, LEXICAL, SPARSE, Degradation, Query
 from gateway.scatter import DenseCalls, Leg, LikelyHeads, Meaning
-from gateway.topology import View
+from gateway.statistics import Statistics, gather_statistics
 from gateway.trace import Trace
+from gateway.view import View
 
 Encoded = TypeVar("Encoded", EncodedQuery, EncodedTerms)
 Result = TypeVar("Result")
@@ -125,10 +126,23 @@ class _Run:
         view, query = self._view, self._query
         if LEXICAL not in self._wanted:
             return None
+        statistics = await self._statistics()
         return await self._search(
             trace.LEXICAL,
-            lambda patience: scatter.ask_lexical(view, query.text, query.window, patience),
+            lambda patience: scatter.ask_lexical(
+                view, query.text, query.window, statistics, patience
+            ),
         )
+
+    async def _statistics(self) -> Statistics | None:
+        """Those of all shards that answer; None where each shard's own will do."""
+        if len(self._view.targets) == 1:
+            return None
+        patience = planning.share(self._deadline, planning.STATISTICS_SHARE)
+        with self._diary.stage(trace.STATISTICS):
+            found, missing = await gather_statistics(self._view, self._query.text, patience)
+        self._diary.degrade(missing)
+        return found
 
     def _open_dense(self, stack: ExitStack) -> DenseCalls | None:
         if DENSE not in self._wanted:

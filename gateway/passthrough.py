@@ -1,5 +1,5 @@
 """Hands document and collection calls to the indexer, bytes for bytes, so that clients need one
-address. Creation and deletion of a collection are answered once searches see it.
+address. Creation, change and deletion of a collection are answered once searches see it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from trireme.v1 import collection_pb2, document_pb2
 DOCUMENTS = document_pb2.DESCRIPTOR.services_by_name["DocumentService"]
 COLLECTIONS = collection_pb2.DESCRIPTOR.services_by_name["CollectionService"]
 CREATE = "/trireme.v1.CollectionService/CreateCollection"
+UPDATE = "/trireme.v1.CollectionService/UpdateCollection"
 DELETE = "/trireme.v1.CollectionService/DeleteCollection"
 SETTLE_SECONDS = 2.0
 # How gRPC itself reports a peer that died, the second when it died under a send. The indexer's own
@@ -57,7 +58,7 @@ class Passthrough(grpc.GenericRpcHandler):
             except grpc.aio.AioRpcError as error:
                 await _pass_on(error, context)
                 raise
-            await self._settle(method, request)
+            await self._settle(method, request, response)
             return response
 
         return forward
@@ -74,8 +75,8 @@ class Passthrough(grpc.GenericRpcHandler):
 
         return forward
 
-    async def _settle(self, method: str, request: bytes) -> None:
-        """Waits a moment until shards serve, or no longer serve, what was created or deleted."""
+    async def _settle(self, method: str, request: bytes, response: bytes) -> None:
+        """Waits a moment until shards serve what was created or changed, not what was deleted."""
         topology = self._topology
         if method == CREATE:
             name = collection_pb2.CreateCollectionRequest.FromString(request).collection.name
@@ -83,6 +84,11 @@ class Passthrough(grpc.GenericRpcHandler):
         elif method == DELETE:
             name = collection_pb2.DeleteCollectionRequest.FromString(request).name
             await topology.until(lambda: topology.serves_nowhere(name), SETTLE_SECONDS)
+        elif method == UPDATE:
+            changed = collection_pb2.UpdateCollectionResponse.FromString(response).collection
+            await topology.until(
+                lambda: topology.ranks_by(changed.name, changed.search_defaults), SETTLE_SECONDS
+            )
 
 
 async def _pass_on(error: grpc.aio.AioRpcError, context: Context) -> None:

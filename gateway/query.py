@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
-from core.documents import Position
+from core.documents import AttributeValue, Position
 from core.errors import OutOfTime, TriremeError
+from core.ranking_wish import OPEN, RankingWish, given
 from gateway.fusion import Blended, FusionSettings
 
 DENSE = "dense"
@@ -25,7 +27,12 @@ class RerankSettings:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One validated query. `legs` holds DENSE, LEXICAL, SPARSE; empty: all that there are."""
+    """One validated query. `legs` holds DENSE, LEXICAL, SPARSE; empty: all that there are.
+
+    `fusion`, `rerank` and `window` are as `asked`, and as the gateway has them where that says
+    nothing, until they are `settled`. `digest` stands for all of the request that must not change
+    from page to page.
+    """
 
     collection: str
     text: str
@@ -35,6 +42,26 @@ class Query:
     fusion: FusionSettings
     rerank: RerankSettings
     min_position: Position
+    min_coverage: float = 0.0
+    page_token: str = ""
+    digest: bytes = b""
+    group_by: str = ""
+    group_size: int = 1
+    highlight: bool = False
+    asked: RankingWish = OPEN
+
+    def settled(self, defaults: RankingWish) -> Query:
+        """The query with what its caller leaves open as its collection says."""
+        if defaults == OPEN:
+            return self
+        said = self.asked.over(defaults)
+        window = self.window if said.window is None else max(said.window, self.page_size)
+        return replace(
+            self,
+            fusion=replace(self.fusion, **given(said.fusion)),
+            rerank=replace(self.rerank, **given(said.rerank)),
+            window=window,
+        )
 
     @property
     def rerank_depth(self) -> int:
@@ -43,8 +70,8 @@ class Query:
 
     @property
     def head(self) -> int:
-        """Documents that are needed in full: those on the page and those to be reranked."""
-        return max(self.page_size, self.rerank_depth)
+        """Documents needed in full: those to be reranked and, if known by then, the first page."""
+        return max(0 if self.group_by else self.page_size, self.rerank_depth)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +122,18 @@ class ShardAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A document as its shard holds it: serialised, with the span of its best passage in bytes."""
+    """A document as its shard holds it: serialised, with the span of its best passage in bytes.
+
+    `highlights` are spans of words in its text, `title_highlights` in its title: first byte and one
+    past the last, in turn.
+    """
 
     document: bytes
     start_byte: int
     end_byte: int
     token_ids: Sequence[int]
+    highlights: Sequence[int] = ()
+    title_highlights: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +145,23 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class HitGroup:
+    """The best hits of a group, and how many of the candidates are in it."""
+
+    value: AttributeValue | None
+    hits: Sequence[Hit]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer to one query; complete exactly if `degraded` is empty."""
+    """One page of the answer to a query; complete exactly if `degraded` is empty.
+
+    `reranked` documents were. `next_page_token` is empty and `expires` None on the last page.
+    """
 
     hits: Sequence[Hit]
+    groups: Sequence[HitGroup]
     degraded: Sequence[Degradation]
     timings: Sequence[Timing]
     total_microseconds: int
@@ -123,6 +169,11 @@ class Answer:
     fusion: FusionSettings
     rerank: RerankSettings
     reranked: int
-    encoder: ModelUsed | None = None
-    sparse_encoder: ModelUsed | None = None
-    reranker: ModelUsed | None = None
+    window: int
+    coverage: float
+    candidate_count: int
+    encoder: ModelUsed | None
+    sparse_encoder: ModelUsed | None
+    reranker: ModelUsed | None
+    next_page_token: str = ""
+    expires: datetime | None = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from core.documents import check_text
+from core.documents import check_count, check_text
 from core.encoding import CrossEncoder, Encoder, SparseEncoder
 from core.errors import InvalidInput
 from core.tokens import Tokenizer, Tokens
@@ -45,15 +45,7 @@ class Pairs:
 
 def check_texts(texts: Sequence[str], path: str) -> None:
     """Raises InvalidInput unless these are 1 to MAX_TEXTS texts, none blank, of bounded size."""
-    if not texts:
-        raise InvalidInput("FIELD_REQUIRED", "is empty", field=path, remedy="send at least one")
-    if len(texts) > MAX_TEXTS:
-        raise InvalidInput(
-            "OUT_OF_RANGE",
-            f"has {len(texts)} members, the limit is {MAX_TEXTS}",
-            field=path,
-            remedy="send fewer at a time",
-        )
+    check_count(len(texts), path, MAX_TEXTS)
     total = sum(_check_one(text, f"{path}[{n}]") for n, text in enumerate(texts))
     if total > MAX_TEXTS_BYTES:
         raise InvalidInput(
