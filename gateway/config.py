@@ -26,5 +26,9 @@ class GatewayConfig:
     longest_deadline_seconds: float = 30.0
     max_concurrent_searches: int = 64
     embedding_cache_megabytes: int = 64
+    hedge_quantile: float = 0.95
+    hedge_share: float = 0.1
+    page_token_seconds: float = 60.0
+    page_token_key_file: Path | None = None
     rerank_depth: int = 20
     rerank_weight: float = 0.3

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from core.interceptors import CallMetrics
 from gateway.query import Answer
+from gateway.trace import RERANK
 
 
 class GatewayMetrics:
@@ -51,6 +52,12 @@ class GatewayMetrics:
             "Memory that cached embeddings take.",
             registry=self.registry,
         )
+        self.bulk_searches = Counter(
+            "trireme_gateway_bulk_searches_total",
+            "Searches of batches and streams that were answered, by reason or OK.",
+            ("reason",),
+            registry=self.registry,
+        )
         self.inference_tokens = Counter(
             "trireme_gateway_inference_tokens_total",
             "Tokens of callers' texts that InferenceService gave to a model.",
@@ -64,11 +71,26 @@ class GatewayMetrics:
             registry=self.registry,
         )
 
+        self.second_calls = Counter(
+            "trireme_gateway_second_calls_total",
+            "Calls to a shard made again at another replica because the first was late, away, or "
+            "answered from another generation: won, lost to the first, or refused by the budget.",
+            ("reason", "outcome"),
+            registry=self.registry,
+        )
+        self.silent_peers = Gauge(
+            "trireme_gateway_silent_peers",
+            "1 while a shard or a model in Triton answers nothing and is not waited for.",
+            ("peer",),
+            registry=self.registry,
+        )
+
     def observe(self, answer: Answer) -> None:
         """Counts one answered search."""
         for timing in answer.timings:
             self.stage_seconds.labels(timing.stage).observe(timing.microseconds / 1e6)
         for shortfall in answer.degraded:
             self.degraded.labels(shortfall.stage, shortfall.reason).inc()
-        if answer.rerank.enabled:
+        # Not on later pages, which only show what was reranked for the first.
+        if any(timing.stage == RERANK for timing in answer.timings):
             self.rerank_documents.observe(answer.reranked)

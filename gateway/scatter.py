@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import repeat
-from typing import Generic, TypeVar
+from typing import Any
 
-import grpc
 import numpy as np
 from numpy.typing import NDArray
 
 from core.deadline import Deadline
 from core.encoding import SparseVector
-from core.rpc import reason_of
+from core.ranking_wish import RRF
 from gateway.fusion import Candidate, Fused, fuse, merge
+from gateway.gathering import Gathered, gather, gather_from
+from gateway.peer import Peer
 from gateway.query import Degradation, Fetched, Query
-from gateway.topology import Target, View
-from trireme.shard.v1 import shard_pb2, shard_pb2_grpc
+from gateway.view import Target, View
+from trireme.shard.v1 import shard_pb2
 
-Reply = TypeVar("Reply")
 Vector = NDArray[np.float32]
+DenseCall = Any  # grpc.aio.StreamUnaryCall[OpenDenseRequest, OpenDenseResponse]
+_NOT_OPENED: tuple[Peer | None, DenseCall] = (None, None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,14 +32,6 @@ class Meaning:
 
     vector: Vector | None = None
     terms: SparseVector | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Gathered(Generic[Reply]):
-    """Replies by shard, and how the others failed."""
-
-    replies: Mapping[int, Reply]
-    missing: Sequence[Degradation] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +54,8 @@ LikelyHeads = Mapping[int, shard_pb2.LikelyHead]
 
 def likely_heads(view: View, query: Query, others: Mapping[str, Leg]) -> LikelyHeads:
     """The hints for every shard, from the legs that are known before the dense one."""
-    fusion = query.fusion
+    # Only a guess: the other methods need all of the dense leg's scores.
+    fusion = replace(query.fusion, method=RRF)
     heads = {
         target.shard: shard_pb2.LikelyHead(
             limit=query.head,
@@ -71,21 +66,31 @@ def likely_heads(view: View, query: Query, others: Mapping[str, Leg]) -> LikelyH
         for target in view.targets
     }
     rankings = {name: leg.ranking for name, leg in others.items()}
-    for fused in fuse(rankings, fusion, query.window):
+    for fused in fuse(rankings, fusion)[:]:
         heads[fused.shard].ids.append(fused.id)
         heads[fused.shard].scores.append(fused.score)
     return heads
 
 
-async def ask_lexical(view: View, text: str, limit: int, deadline: Deadline) -> Leg:
-    """The lexical leg: the best `limit` documents of every shard."""
+async def ask_lexical(
+    view: View,
+    text: str,
+    limit: int,
+    statistics: shard_pb2.LexicalStatistics | None,
+    deadline: Deadline,
+) -> Leg:
+    """The lexical leg: the best `limit` documents of every shard, scored by `statistics`."""
 
     def ask(target: Target) -> shard_pb2.SearchLexicalRequest:
         return shard_pb2.SearchLexicalRequest(
-            collection=view.collection, generation=target.generation, query=text, limit=limit
+            collection=view.collection,
+            generation=target.generation,
+            query=text,
+            limit=limit,
+            statistics=statistics,
         )
 
-    gathered = await _gather(
+    gathered = await gather(
         view.targets, "lexical", lambda t, s: s.SearchLexical(ask(t), timeout=deadline.remaining())
     )
     return _leg(gathered, limit)
@@ -105,7 +110,7 @@ async def ask_sparse(view: View, terms: SparseVector, limit: int, deadline: Dead
             encoder_fingerprint=fingerprint,
         )
 
-    gathered = await _gather(
+    gathered = await gather(
         view.targets, "sparse", lambda t, s: s.SearchSparse(ask(t), timeout=deadline.remaining())
     )
     return _leg(gathered, limit)
@@ -119,11 +124,11 @@ class DenseCalls:
 
     def __init__(self, view: View, deadline: Deadline) -> None:
         self._view = view
-        self._calls = {
-            target.shard: target.stub.OpenDense(timeout=deadline.remaining())
-            for target in view.targets
-            if target.stub is not None
-        }
+        self._calls: dict[int, tuple[Peer, DenseCall]] = {}
+        for target in view.targets:
+            for peer in target.order()[:1]:
+                call = peer.stub.OpenDense(timeout=deadline.remaining())
+                self._calls[target.shard] = (peer, call)
 
     async def ask(self, vector: Vector, limit: int, likely: LikelyHeads, deadline: Deadline) -> Leg:
         """The best `limit` documents of every shard. `vector` is float32 [dimension].
@@ -132,12 +137,8 @@ class DenseCalls:
         """
         packed = vector.astype("<f4", copy=False).tobytes()
 
-        async def ask(
-            target: Target, stub: shard_pb2_grpc.ShardServiceAsyncStub
-        ) -> shard_pb2.OpenDenseResponse:
-            call = self._calls[target.shard]
-            if call.done():  # the shard was lost meanwhile, and may be back
-                call = self._calls[target.shard] = stub.OpenDense(timeout=deadline.remaining())
+        async def ask(target: Target, even_silent: bool) -> shard_pb2.OpenDenseResponse:
+            opened, call = self._calls.get(target.shard, _NOT_OPENED)
             request = shard_pb2.OpenDenseRequest(
                 collection=self._view.collection,
                 generation=target.generation,
@@ -146,11 +147,19 @@ class DenseCalls:
                 encoder_fingerprint=self._view.encoder.fingerprint,
                 likely_head=likely.get(target.shard),
             )
-            async with asyncio.timeout(deadline.remaining()):
-                await call.write(request)
-                return await call
 
-        gathered = await _gather(self._view.targets, "dense", ask)
+            async def send(peer: Peer) -> shard_pb2.OpenDenseResponse:
+                used = call
+                if peer is not opened or used.done():  # it was lost meanwhile, and may be back
+                    used = peer.stub.OpenDense(timeout=deadline.remaining())
+                async with asyncio.timeout(deadline.remaining()):
+                    await used.write(request)
+                    reply: shard_pb2.OpenDenseResponse = await used
+                    return reply
+
+            return await target.ask("dense", send, first=opened, even_silent=even_silent)
+
+        gathered = await gather_from(self._view.targets, "dense", ask)
         head = {
             found.id: _fetched(found) for reply in gathered.replies.values() for found in reply.head
         }
@@ -158,7 +167,7 @@ class DenseCalls:
 
     def close(self) -> None:
         """Ends the calls that nobody waits for any more."""
-        for call in self._calls.values():
+        for _, call in self._calls.values():
             call.cancel()
 
 
@@ -168,8 +177,14 @@ async def fetch(
     tokens_for: int,
     meaning: Meaning,
     deadline: Deadline,
+    *,
+    highlight: str = "",
+    pinned: bool = False,
 ) -> tuple[dict[str, Fetched], Sequence[Degradation]]:
-    """Documents and best passages of `ranked`, with token ids down to rank `tokens_for`."""
+    """Documents and best passages of `ranked`, with token ids down to rank `tokens_for`.
+
+    The words of `highlight` are marked. `pinned`: from the view's generations or not at all.
+    """
     vector, terms = meaning.vector, meaning.terms
     packed = b"" if vector is None else vector.astype("<f4", copy=False).tobytes()
     by_terms = vector is None and terms is not None
@@ -188,10 +203,12 @@ async def fetch(
             tokens_for=with_tokens[target.shard],
             terms=terms.ids.tolist() if terms is not None and by_terms else (),
             weights=terms.weights.tolist() if terms is not None and by_terms else (),
+            highlight=highlight,
+            pinned=pinned,
         )
 
     targets = [target for target in view.targets if target.shard in wanted]
-    gathered = await _gather(
+    gathered = await gather(
         targets, "fetch", lambda t, s: s.Fetch(ask(t), timeout=deadline.remaining())
     )
     fetched = {
@@ -200,40 +217,6 @@ async def fetch(
         for found in reply.documents
     }
     return fetched, gathered.missing
-
-
-async def _gather(
-    targets: Sequence[Target],
-    stage: str,
-    call: Callable[[Target, shard_pb2_grpc.ShardServiceAsyncStub], Awaitable[Reply]],
-) -> Gathered[Reply]:
-    async def ask(target: Target) -> Reply | Degradation:
-        if target.stub is None:
-            return _missing(stage, target, "SHARD_UNAVAILABLE", "is not connected")
-        try:
-            return await call(target, target.stub)
-        except grpc.aio.AioRpcError as error:
-            return _missing(stage, target, _reason(error), error.details() or "no details")
-        except TimeoutError:
-            return _missing(stage, target, "OUT_OF_TIME", "did not answer in time")
-
-    replies = await asyncio.gather(*(ask(target) for target in targets))
-    answered = {
-        target.shard: reply
-        for target, reply in zip(targets, replies, strict=True)
-        if not isinstance(reply, Degradation)
-    }
-    return Gathered(answered, [reply for reply in replies if isinstance(reply, Degradation)])
-
-
-def _reason(error: grpc.aio.AioRpcError) -> str:
-    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return "OUT_OF_TIME"
-    return reason_of(error) or "SHARD_UNAVAILABLE"
-
-
-def _missing(stage: str, target: Target, reason: str, detail: str) -> Degradation:
-    return Degradation(stage, reason, f"shard {target.shard} {detail}", (target.shard,))
 
 
 def _leg(
@@ -256,4 +239,11 @@ def _leg(
 
 
 def _fetched(found: shard_pb2.FetchedDocument) -> Fetched:
-    return Fetched(found.document, found.start_byte, found.end_byte, found.token_ids)
+    return Fetched(
+        found.document,
+        found.start_byte,
+        found.end_byte,
+        found.token_ids,
+        found.highlights,
+        found.title_highlights,
+    )

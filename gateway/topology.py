@@ -1,122 +1,51 @@
 """Which shard serves what, kept up to date by the streams that shards push.
 
-One watch per shard address. A shard whose watch is broken counts as not answering until it is back;
-what it served last is remembered, so that its absence can be named.
+One watch per shard address; several addresses may serve one shard, as replicas. A shard whose watch
+is broken counts as not answering until it is back; what it served last is remembered, so that its
+absence can be named.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-
-import grpc
+from collections.abc import Callable, Sequence
 
 from core.deadline import Deadline
 from core.documents import Position
 from core.errors import NotFound, ShardUnavailable
-from core.rpc import open_channel
-from gateway.query import DENSE, LEXICAL, SPARSE, ModelUsed
-from trireme.shard.v1 import shard_pb2, shard_pb2_grpc
-
-log = logging.getLogger(__name__)
-
-RECONNECT_SECONDS = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One shard of a collection: whom to ask for which generation.
-
-    `stub` is None while the shard does not answer.
-    """
-
-    shard: int
-    stub: shard_pb2_grpc.ShardServiceAsyncStub | None
-    epoch: int = 0
-    generation: int = 0
-    sequence: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """One collection at one moment: what a query sees from beginning to end.
-
-    Its vectors have `dimension` components (0: as many as the encoder gives).
-    """
-
-    collection: str
-    uid: str
-    encoder: ModelUsed
-    targets: Sequence[Target]
-    dimension: int = 0
-    sparse_encoder: ModelUsed | None = None
-
-    @property
-    def legs(self) -> frozenset[str]:
-        """The legs that the collection has."""
-        always = frozenset({DENSE, LEXICAL})
-        return always if self.sparse_encoder is None else always | {SPARSE}
-
-    def covers(self, position: Position) -> bool:
-        """Whether every shard that `position` names has published up to it."""
-        reached = {target.shard: target.sequence for target in self.targets}
-        wanted = position.sequences.items()
-        return all(reached.get(shard, 0) >= sequence for shard, sequence in wanted)
-
-
-class Peer:
-    """One shard process: its channel, its watch, what it serves."""
-
-    def __init__(self, address: str, changed: Callable[[], None]) -> None:
-        self.address = address
-        self.connected = False
-        self.states: dict[str, shard_pb2.CollectionState] = {}
-        self._channel = open_channel(address)
-        self.stub: shard_pb2_grpc.ShardServiceAsyncStub = shard_pb2_grpc.ShardServiceStub(
-            self._channel
-        )
-        self._changed = changed
-
-    async def watch(self) -> None:
-        """Follows the shard for ever."""
-        while True:
-            try:
-                async for message in self.stub.Watch(shard_pb2.WatchRequest(), wait_for_ready=True):
-                    self._apply(message)
-            except grpc.aio.AioRpcError as error:
-                if self.connected:
-                    log.warning(
-                        "shard lost", extra={"address": self.address, "detail": error.details()}
-                    )
-            self.connected = False
-            self._changed()
-            await asyncio.sleep(RECONNECT_SECONDS)
-
-    async def close(self) -> None:
-        await self._channel.close()
-
-    def _apply(self, message: shard_pb2.WatchResponse) -> None:
-        if not self.connected:
-            log.info("shard found", extra={"address": self.address})
-        self.connected = True
-        if message.full:
-            self.states.clear()
-        for state in message.collections:
-            self.states[state.collection] = state
-        for name in message.removed:
-            self.states.pop(name, None)
-        self._changed()
+from core.ranking_wire import wish_from_proto
+from core.ranking_wish import OPEN, RankingWish
+from gateway.metrics import GatewayMetrics
+from gateway.peer import Peer
+from gateway.query import ModelUsed
+from gateway.replicas import Generation, Holder, Replicas
+from gateway.view import Target, View
+from trireme.shard.v1.shard_pb2 import CollectionState
+from trireme.v1.ranking_pb2 import SearchDefaults
 
 
 class Topology:
-    """All shards of this gateway."""
+    """All shards of this gateway.
 
-    def __init__(self, addresses: Sequence[str]) -> None:
+    A call that takes longer than `hedge_quantile` of those before goes to a second replica too, but
+    no more than `hedge_share` of all calls do.
+    """
+
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        metrics: GatewayMetrics,
+        *,
+        hedge_quantile: float = 0.95,
+        hedge_share: float = 0.1,
+    ) -> None:
         self._changed = asyncio.Event()
-        self._peers = [Peer(address, self._notify) for address in addresses]
+        self._peers = [
+            Peer(address, self._notify, metrics.silent_peers, hedge_quantile)
+            for address in addresses
+        ]
+        self._replicas = Replicas(hedge_share, metrics)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -141,26 +70,32 @@ class Topology:
 
         Raises NotFound if no shard serves it, ShardUnavailable if none answers.
         """
-        holders = {
-            peer.states[collection].shard: peer for peer in self._peers if collection in peer.states
-        }
+        holders: dict[int, list[Peer]] = {}
+        for peer in self._peers:
+            if (state := peer.states.get(collection)) is not None:
+                holders.setdefault(state.shard, []).append(peer)
         if not holders:
             raise self._unknown(collection)
-        states = {shard: peer.states[collection] for shard, peer in holders.items()}
-        if not any(peer.connected for peer in holders.values()):
+        states = {shard: _newest(collection, peers) for shard, peers in holders.items()}
+        answering = [s for n, s in states.items() if any(peer.connected for peer in holders[n])]
+        if not answering:
             raise ShardUnavailable(
                 f"none of the {len(self._peers)} shards answers", remedy="try again shortly"
             )
-        newest = max(states.values(), key=lambda state: (state.epoch, state.generation))
+        newest = max(answering, key=_generation)
         return View(
             collection=collection,
             uid=newest.uid,
             encoder=ModelUsed(
                 newest.encoder_model, newest.encoder_version, newest.encoder_fingerprint
             ),
-            targets=[_target(shard, holders, states) for shard in range(newest.shard_count)],
+            targets=[
+                self._target(shard, states.get(shard), holders.get(shard, ()))
+                for shard in range(newest.shard_count)
+            ],
             dimension=newest.dimension,
             sparse_encoder=_sparse_encoder(newest),
+            search_defaults=_search_defaults(newest),
         )
 
     async def view_covering(
@@ -197,6 +132,24 @@ class Topology:
         """Whether no connected shard serves the collection."""
         return not any(peer.connected and collection in peer.states for peer in self._peers)
 
+    def ranks_by(self, collection: str, defaults: SearchDefaults) -> bool:
+        """Whether every connected shard serves the collection with these search defaults."""
+        return self.serves(collection) and all(
+            peer.states[collection].search_defaults == defaults
+            for peer in self._peers
+            if peer.connected
+        )
+
+    def _target(self, shard: int, state: CollectionState | None, peers: Sequence[Peer]) -> Target:
+        if state is None:
+            return Target(shard, self._replicas)
+        holders = [
+            Holder(peer, _generation(other))
+            for peer in peers
+            if peer.connected and (other := peer.states[state.collection]).uid == state.uid
+        ]
+        return Target(shard, self._replicas, holders, state.epoch, state.generation, state.sequence)
+
     def _unknown(self, collection: str) -> NotFound | ShardUnavailable:
         if not any(peer.connected for peer in self._peers):
             return ShardUnavailable(
@@ -221,7 +174,7 @@ class Topology:
         return f"<Topology {connected} of {len(self._peers)} shards>"
 
 
-def _sparse_encoder(state: shard_pb2.CollectionState) -> ModelUsed | None:
+def _sparse_encoder(state: CollectionState) -> ModelUsed | None:
     if not state.sparse_encoder_model:
         return None
     return ModelUsed(
@@ -231,13 +184,17 @@ def _sparse_encoder(state: shard_pb2.CollectionState) -> ModelUsed | None:
     )
 
 
-def _target(
-    shard: int,
-    holders: Mapping[int, Peer],
-    states: Mapping[int, shard_pb2.CollectionState],
-) -> Target:
-    if shard not in holders:
-        return Target(shard, None)
-    state, peer = states[shard], holders[shard]
-    stub = peer.stub if peer.connected else None
-    return Target(shard, stub, state.epoch, state.generation, state.sequence)
+def _search_defaults(state: CollectionState) -> RankingWish:
+    if not state.HasField("search_defaults"):
+        return OPEN
+    return wish_from_proto(state.search_defaults, "search_defaults.")
+
+
+def _newest(collection: str, peers: Sequence[Peer]) -> CollectionState:
+    """The newest state that a replica serves, or has served if none is connected."""
+    connected = [peer for peer in peers if peer.connected] or peers
+    return max((peer.states[collection] for peer in connected), key=_generation)
+
+
+def _generation(state: CollectionState) -> Generation:
+    return state.epoch, state.generation

@@ -5,19 +5,34 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from gateway.query import Degradation, Timing
 
 WAIT = "wait"
 ENCODE = "encode"
 ENCODE_SPARSE = "encode_sparse"
+STATISTICS = "statistics"
 LEXICAL = "lexical"
 DENSE = "dense"
 SPARSE = "sparse"
+GROUP = "group"
 FUSE = "fuse"
 FETCH = "fetch"
 RERANK = "rerank"
-STAGES = (WAIT, ENCODE, ENCODE_SPARSE, LEXICAL, DENSE, SPARSE, FUSE, FETCH, RERANK)
+STAGES = (
+    WAIT,
+    ENCODE,
+    ENCODE_SPARSE,
+    STATISTICS,
+    LEXICAL,
+    DENSE,
+    SPARSE,
+    GROUP,
+    FUSE,
+    FETCH,
+    RERANK,
+)
 
 
 class Span:
@@ -53,6 +68,15 @@ class Trace:
             shards = sorted({*old.shards, *new.shards} if old else new.shards)
             message = f"{old.message}; {new.message}" if old else new.message
             self._degraded[key] = Degradation(new.stage, new.reason, message, tuple(shards))
+
+    def include(self, other: Trace) -> None:
+        """Takes over what a diary of a part of the query, begun later, has noted."""
+        later = (other._arrived - self._arrived) // 1000
+        self._timings += [
+            replace(timing, start_microseconds=timing.start_microseconds + later)
+            for timing in other._timings
+        ]
+        self.degrade(other.degraded)
 
     def elapsed_microseconds(self) -> int:
         """Time since the query arrived."""

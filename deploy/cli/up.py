@@ -24,6 +24,13 @@ STOP_GRACE_SECONDS = 10.0
 )
 @click.option("--shards", type=click.IntRange(1, 64), default=2, show_default=True)
 @click.option(
+    "--replicas",
+    type=click.IntRange(1, 16),
+    default=1,
+    show_default=True,
+    help="Processes per shard; searches go on, complete, while one of them is away or slow.",
+)
+@click.option(
     "--port",
     type=click.IntRange(0, 65535),
     default=8080,
@@ -31,9 +38,9 @@ STOP_GRACE_SECONDS = 10.0
     help="Port of the gateway; 0 picks a free one.",
 )
 @readable_errors
-def up(state: Path, shards: int, port: int) -> None:
+def up(state: Path, shards: int, replicas: int, port: int) -> None:
     """Start Triton, indexer, shards and gateway; stop them on Ctrl-C."""
-    asyncio.run(_up(ClusterConfig(state=state, shards=shards, port=port)))
+    asyncio.run(_up(ClusterConfig(state=state, shards=shards, replicas=replicas, port=port)))
 
 
 async def _up(config: ClusterConfig) -> None:

@@ -29,13 +29,15 @@ MODELS = ("bi_encoder", "cross_encoder")
 class ClusterConfig:
     """What a cluster can be told.
 
-    `port` 0 picks a free one for the gateway. With `triton_address`, that Triton is used and none
-    is started; `model_directory` must then hold its models' tokenizers. `settings` adds to or
-    overrides roles' settings by role, as in `{"gateway": {"log_level": "debug"}}`.
+    `port` 0 picks a free one for the gateway. Each shard has `replicas` processes. With
+    `triton_address`, that Triton is used and none is started; `model_directory` must then hold its
+    models' tokenizers. `settings` adds to or overrides roles' settings by role, as in
+    `{"gateway": {"log_level": "debug"}}`.
     """
 
     state: Path
     shards: int = 2
+    replicas: int = 1
     port: int = 0
     host: str = "127.0.0.1"
     triton_address: str | None = None
@@ -48,18 +50,20 @@ class Cluster:
     """`await create(config)`, `await start()`, `await stop(grace_seconds)`.
 
     A role that dies is started again at the same port. `kill` and `pids` are there for fault tests;
-    roles are called "triton", "indexer", "shard-0" and so on, and "gateway".
+    roles are called "triton", "indexer", "shard-0" and so on, and "gateway"; further replicas of
+    shard 0 are called "shard-0-replica-1" and so on.
     """
 
     def __init__(self, config: ClusterConfig, state: State, children: Children) -> None:
-        ports = iter(free_ports(2 * config.shards + 6, "127.0.0.1"))
+        shards = _shard_names(config)
+        ports = iter(free_ports(2 * len(shards) + 6, "127.0.0.1"))
         self.config = config
         self.address = f"{_reachable(config.host)}:{config.port or next(ports)}"
         self._state = state
         self._children = children
         self._supervisors: dict[str, Supervisor] = {}
         self._indexer = f"127.0.0.1:{next(ports)}"
-        self._shards = tuple(f"127.0.0.1:{next(ports)}" for _ in range(config.shards))
+        self._shards = {name: f"127.0.0.1:{next(ports)}" for name in shards}
         self._triton_config = TritonConfig(
             model_repository=config.model_directory.absolute(),
             state=state.triton,
@@ -69,7 +73,7 @@ class Cluster:
             start_seconds=config.start_seconds,
         )
         self.triton_address = config.triton_address or self._triton_config.address
-        roles = ("indexer", *(f"shard-{number}" for number in range(config.shards)), "gateway")
+        roles = ("indexer", *shards, "gateway")
         self.metrics_addresses = {name: f"127.0.0.1:{next(ports)}" for name in roles}
 
     @classmethod
@@ -80,6 +84,8 @@ class Cluster:
         """
         if config.shards < 1:
             raise BadEnvironment("must be at least 1", field="shards")
+        if config.replicas < 1:
+            raise BadEnvironment("must be at least 1", field="replicas")
         check_free(f"{config.host}:{config.port}")
         state = await State.open(config.state, config.shards)
         try:
@@ -169,13 +175,13 @@ class Cluster:
             "shard_count": self.config.shards,
         }
         shard = {"index_directory": str(self._state.index)}
-        gateway = {"shards": list(self._shards), "indexer_address": self._indexer}
+        gateway = {"shards": [*self._shards.values()], "indexer_address": self._indexer}
         port = self.address.rpartition(":")[2]
         return [
             self._spec("indexer", "indexer", self._indexer, indexer | models),
             *(
-                self._spec(f"shard-{number}", "shard", address, shard | {"shard": number})
-                for number, address in enumerate(self._shards)
+                self._spec(name, "shard", self._shards[name], shard | {"shard": number})
+                for name, number in _shard_names(self.config).items()
             ),
             self._spec("gateway", "gateway", f"{self.config.host}:{port}", gateway | models),
         ]
@@ -196,6 +202,15 @@ class Cluster:
     def __repr__(self) -> str:
         restarts = sum(self.restarts.values())
         return f"<Cluster at {self.address}, {len(self.pids)} processes, {restarts} restarts>"
+
+
+def _shard_names(config: ClusterConfig) -> dict[str, int]:
+    """The name of each shard process, and its shard."""
+    return {
+        f"shard-{shard}" + (f"-replica-{replica}" if replica else ""): shard
+        for replica in range(config.replicas)
+        for shard in range(config.shards)
+    }
 
 
 def _reachable(host: str) -> str:

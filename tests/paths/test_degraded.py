@@ -13,10 +13,10 @@ import pytest
 from core.rpc import reason_of
 from tests.fakes.triton import Fault
 from tests.paths.conftest import SECONDS, Family
-from trireme.v1 import error_reason_pb2, search_pb2
+from trireme.v1 import error_reason_pb2, ranking_pb2, search_pb2
 
 TEXTS = {f"d{n}": f"common word and number {n}" for n in range(12)}
-HYBRID_ALONE = search_pb2.Rerank(enabled=False)
+HYBRID_ALONE = ranking_pb2.Rerank(enabled=False)
 
 
 def labels(reply: search_pb2.SearchResponse) -> set[tuple[str, str]]:
@@ -147,6 +147,68 @@ async def test_a_stopped_shard_does_not_hold_up_the_others(family: Family, colle
 
     assert ("LEXICAL", "OUT_OF_TIME") in labels(reply)
     assert {hit.provenance.shard for hit in reply.hits} == {1}
+    await until(family, collection, lambda reply: not reply.degraded)
+
+
+async def test_who_wants_all_or_nothing_gets_nothing_rather_than_a_part(
+    family: Family, collection: str
+) -> None:
+    position = await family.put(collection, **TEXTS)
+    whole = await family.search(collection, "word", min_position=position, min_coverage=1.0)
+    assert whole.coverage == 1.0
+    pid = family.cluster.pids["shard-0"]
+
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        half = await family.search(collection, "word", seconds=2.0, min_coverage=0.5)
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            await family.search(collection, "word", seconds=2.0, min_coverage=0.75)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+    # Both legs of one of two shards.
+    assert half.coverage == 2 / 4
+    assert failure.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert reason_of(failure.value) == "INSUFFICIENT_COVERAGE"
+    await until(family, collection, lambda reply: not reply.degraded)
+
+
+async def test_a_shard_that_stays_stopped_is_soon_not_waited_for(
+    family: Family, collection: str
+) -> None:
+    position = await family.put(collection, **TEXTS)
+    await family.search(collection, "word", min_position=position)
+    pid = family.cluster.pids["shard-0"]
+
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(SECONDS):
+            while True:
+                reply = await family.search(collection, "word", seconds=1.0)
+                reasons = {reason for _, reason in labels(reply)}
+                if "OUT_OF_TIME" not in reasons:
+                    break
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+    assert reasons == {"SHARD_UNAVAILABLE"}
+    assert {hit.provenance.shard for hit in reply.hits} == {1}
+    await until(family, collection, lambda reply: not reply.degraded)
+
+
+async def test_a_model_that_hangs_is_soon_not_waited_for(family: Family, collection: str) -> None:
+    position = await family.put(collection, **TEXTS)
+    await family.search(collection, "word", min_position=position)
+    family.triton.set_fault("hang", "bi_encoder")
+
+    async with asyncio.timeout(SECONDS):
+        while True:
+            reply = await family.search(collection, "word", seconds=0.5)
+            if ("ENCODE", "TRITON_UNAVAILABLE") in labels(reply):
+                break
+    family.triton.set_fault("ok")
+
+    assert reply.rerank.depth == len(TEXTS)
     await until(family, collection, lambda reply: not reply.degraded)
 
 

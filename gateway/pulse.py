@@ -1,0 +1,94 @@
+"""Whether a peer answers. One that has fallen silent is probed until it answers again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from prometheus_client import Gauge
+
+from gateway.circuit import Circuit
+
+log = logging.getLogger(__name__)
+
+Probe = Callable[[float], Awaitable[bool]]
+"""Asks the peer something small, for at most so many seconds; whether it answered."""
+
+PROBE_SECONDS = 1.0
+PAUSE_SECONDS = 0.1
+
+
+class Pulse:
+    """The circuit of one peer, and its probes; only for one event loop.
+
+    No query pays for a probe, and a peer is found again without any query.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        probe: Probe,
+        gauge: Gauge,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._name = name
+        self._probe = probe
+        self._gauge = gauge
+        self._clock = clock
+        self._circuit = Circuit()
+        self._silent_since = 0.0
+        self._probing: asyncio.Task[None] | None = None
+
+    @property
+    def silent(self) -> bool:
+        """Whether waiting for the peer is vain."""
+        return self._circuit.silent
+
+    @property
+    def silent_seconds(self) -> float:
+        """For how long it has been taken for silent."""
+        return self._clock() - self._silent_since if self.silent else 0.0
+
+    def answered(self) -> None:
+        """Notes an answer of any kind."""
+        if self._circuit.answered():
+            self._gauge.labels(self._name).set(0)
+            log.info("peer answers again", extra={"peer": self._name})
+
+    def unanswered(self, waited_seconds: float) -> None:
+        """Notes a call that was given up after so long."""
+        if self._circuit.unanswered(waited_seconds, self._clock()):
+            self._fell_silent()
+
+    def overtaken(self) -> None:
+        """Notes a call that another peer, asked later, answered sooner."""
+        if self._circuit.overtaken():
+            self._fell_silent()
+
+    async def stop(self) -> None:
+        """Ends the probes."""
+        if self._probing is not None:
+            self._probing.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._probing
+
+    def _fell_silent(self) -> None:
+        self._silent_since = self._clock()
+        self._gauge.labels(self._name).set(1)
+        log.warning("peer has fallen silent", extra={"peer": self._name})
+        if self._probing is None or self._probing.done():
+            self._probing = asyncio.create_task(self._probe_until_it_answers())
+
+    async def _probe_until_it_answers(self) -> None:
+        while self.silent:
+            if await self._probe(PROBE_SECONDS):
+                self.answered()
+            else:
+                await asyncio.sleep(PAUSE_SECONDS)
+
+    def __repr__(self) -> str:
+        return f"<Pulse of {self._name}, {self._circuit!r}>"

@@ -1,0 +1,86 @@
+"""What a query sees of a collection from beginning to end, and whom it asks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from core.documents import Position
+from core.ranking_wish import OPEN, RankingWish
+from gateway.peer import Peer
+from gateway.query import DENSE, LEXICAL, SPARSE, ModelUsed
+from gateway.replicas import Call, Holder, Replicas, Reply, watched
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One shard of a collection: whom to ask for which generation.
+
+    `holders` are the replicas that are connected; with none the shard does not answer.
+    """
+
+    shard: int
+    replicas: Replicas
+    holders: Sequence[Holder] = ()
+    epoch: int = 0
+    generation: int = 0
+    sequence: int = 0
+
+    async def ask(
+        self,
+        kind: str,
+        call: Call[Reply],
+        *,
+        first: Peer | None = None,
+        even_silent: bool = False,
+    ) -> Reply:
+        """The shard's answer to a call, from `first` if that is given and answers.
+
+        Raises ShardUnavailable if no replica is there, AioRpcError or TimeoutError.
+        """
+        if len(self.holders) == 1:
+            (holder,) = self.holders
+            if even_silent or not holder.peer.pulse.silent:
+                return await watched(holder.peer, call)
+        order = self.order(even_silent=even_silent)
+        if first is not None and first in order:
+            order.sort(key=lambda peer: peer is not first)
+        return await self.replicas.ask(order, (self.epoch, self.generation), kind, call)
+
+    def order(self, *, even_silent: bool = False) -> list[Peer]:
+        """The replicas to ask, best first."""
+        wanted = (self.epoch, self.generation)
+        return self.replicas.order(self.holders, wanted, even_silent=even_silent)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether there are replicas, but none that is worth waiting for."""
+        return bool(self.holders) and all(holder.peer.pulse.silent for holder in self.holders)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One collection at one moment: what a query sees from beginning to end.
+
+    Its vectors have `dimension` components (0: as many as the encoder gives).
+    """
+
+    collection: str
+    uid: str
+    encoder: ModelUsed
+    targets: Sequence[Target]
+    dimension: int = 0
+    sparse_encoder: ModelUsed | None = None
+    search_defaults: RankingWish = OPEN
+
+    @property
+    def legs(self) -> frozenset[str]:
+        """The legs that the collection has."""
+        always = frozenset({DENSE, LEXICAL})
+        return always if self.sparse_encoder is None else always | {SPARSE}
+
+    def covers(self, position: Position) -> bool:
+        """Whether every shard that `position` names has published up to it."""
+        reached = {target.shard: target.sequence for target in self.targets}
+        wanted = position.sequences.items()
+        return all(reached.get(shard, 0) >= sequence for shard, sequence in wanted)
