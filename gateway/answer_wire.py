@@ -1,0 +1,144 @@
+"""An answer to SearchResponse."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from core.ranking_wire import METHOD_TO_PROTO
+from core.wire import timestamp, value_to_proto
+from gateway.fusion import FusionSettings, Place
+from gateway.query import (
+    DENSE,
+    LEXICAL,
+    SPARSE,
+    Answer,
+    Degradation,
+    Hit,
+    HitGroup,
+    ModelUsed,
+    ShardAnswer,
+    Timing,
+)
+from trireme.v1 import collection_pb2, error_reason_pb2, ranking_pb2, search_pb2
+
+
+def answer_to_proto(answer: Answer) -> search_pb2.SearchResponse:
+    """The answer as callers see it."""
+    generations = {shard.shard: shard.generation for shard in answer.shards}
+    return search_pb2.SearchResponse(
+        hits=[_hit(hit, generations) for hit in answer.hits],
+        groups=[_group(group, generations) for group in answer.groups],
+        degraded=map(degradation_to_proto, answer.degraded),
+        fusion=fusion_to_proto(answer.fusion),
+        rerank=ranking_pb2.Rerank(
+            enabled=answer.rerank.enabled, depth=answer.reranked, weight=answer.rerank.weight
+        ),
+        timings=map(_timing, answer.timings),
+        total_microseconds=answer.total_microseconds,
+        shards=map(shard_to_proto, answer.shards),
+        encoder=model_to_proto(answer.encoder),
+        sparse_encoder=model_to_proto(answer.sparse_encoder),
+        reranker=model_to_proto(answer.reranker),
+        next_page_token=answer.next_page_token,
+        page_expire_time=timestamp(answer.expires) if answer.expires is not None else None,
+        coverage=answer.coverage,
+        window=answer.window,
+        candidate_count=answer.candidate_count,
+    )
+
+
+def fusion_to_proto(fusion: FusionSettings) -> ranking_pb2.Fusion:
+    """Fusion settings as callers see them."""
+    return ranking_pb2.Fusion(
+        method=METHOD_TO_PROTO[fusion.method],
+        k=fusion.k,
+        dense_weight=fusion.dense_weight,
+        lexical_weight=fusion.lexical_weight,
+        sparse_weight=fusion.sparse_weight,
+    )
+
+
+def model_to_proto(model: ModelUsed | None) -> collection_pb2.ModelVersion | None:
+    """A model version as callers see it."""
+    if model is None:
+        return None
+    return collection_pb2.ModelVersion(
+        model=model.model, version=model.version, fingerprint=model.fingerprint
+    )
+
+
+def shard_to_proto(shard: ShardAnswer) -> search_pb2.ShardAnswer:
+    """What a shard contributed from, as callers see it."""
+    return search_pb2.ShardAnswer(
+        shard=shard.shard,
+        complete=shard.complete,
+        epoch=shard.epoch,
+        generation=shard.generation,
+        sequence=shard.sequence,
+    )
+
+
+def degradation_to_proto(shortfall: Degradation) -> search_pb2.Degradation:
+    """A shortfall as callers see it."""
+    return search_pb2.Degradation(
+        stage=_stage(shortfall.stage),
+        reason=error_reason_pb2.ErrorReason.Value(f"ERROR_REASON_{shortfall.reason}"),
+        message=shortfall.message,
+        shards=shortfall.shards,
+    )
+
+
+def _group(group: HitGroup, generations: Mapping[int, int]) -> search_pb2.HitGroup:
+    return search_pb2.HitGroup(
+        value=value_to_proto(group.value) if group.value is not None else None,
+        hits=[_hit(hit, generations) for hit in group.hits],
+        size=group.size,
+    )
+
+
+def _hit(hit: Hit, generations: Mapping[int, int]) -> search_pb2.Hit:
+    fused, fetched = hit.ranked.fused, hit.fetched
+    message = search_pb2.Hit(
+        score=hit.ranked.score,
+        passage=search_pb2.PassageSpan(start_byte=fetched.start_byte, end_byte=fetched.end_byte),
+        provenance=search_pb2.Provenance(
+            dense=_place(fused.places.get(DENSE)),
+            lexical=_place(fused.places.get(LEXICAL)),
+            sparse=_place(fused.places.get(SPARSE)),
+            fused_score=fused.score,
+            fused_rank=fused.rank,
+            rerank_logit=hit.ranked.logit,
+            shard=fused.shard,
+            generation=generations[fused.shard],
+            fused_part=hit.ranked.fused_part,
+            rerank_part=hit.ranked.rerank_part,
+        ),
+        highlights=_spans(fetched.highlights),
+        title_highlights=_spans(fetched.title_highlights),
+    )
+    message.document.ParseFromString(fetched.document)
+    return message
+
+
+def _spans(bounds: Sequence[int]) -> list[search_pb2.TextSpan]:
+    pairs = zip(bounds[::2], bounds[1::2], strict=True)
+    return [search_pb2.TextSpan(start_byte=start, end_byte=end) for start, end in pairs]
+
+
+def _place(place: Place | None) -> search_pb2.LegRank | None:
+    if place is None:
+        return None
+    return search_pb2.LegRank(rank=place.rank, score=place.score, contribution=place.contribution)
+
+
+def _timing(timing: Timing) -> search_pb2.StageTiming:
+    return search_pb2.StageTiming(
+        stage=_stage(timing.stage),
+        start_microseconds=timing.start_microseconds,
+        microseconds=timing.microseconds,
+        inner_microseconds=timing.inner_microseconds,
+    )
+
+
+def _stage(name: str) -> search_pb2.Stage.ValueType:
+    return search_pb2.Stage.Value(f"STAGE_{name.upper()}")
