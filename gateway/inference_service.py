@@ -14,15 +14,14 @@ from core.deadline import Deadline
 from core.documents import check_text
 from core.errors import InvalidInput, TriremeError
 from core.model_info import ModelInfo
-from core.rpc import deadline_of
 from gateway import inference_wire as wire
 from gateway.admission import Admission
 from gateway.config import GatewayConfig
 from gateway.encoder import QUERY_PRIORITY
 from gateway.inference import BULK_PRIORITY, Inference
-from gateway.inference_stream import in_order
 from gateway.metrics import GatewayMetrics
-from gateway.service import call_deadline
+from gateway.service import call_deadline, stream_deadline
+from gateway.streams import in_order, messages
 from gateway.texts import Cut
 from trireme.v1 import inference_pb2, inference_pb2_grpc
 
@@ -156,7 +155,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             try:
                 request = _readable(batch)
                 reply.batch_id = request.batch_id
-                deadline = _batch_deadline(context, self._config)
+                deadline = stream_deadline(context, self._config)
                 async with self._turn(deadline):
                     response = await answer(request.request, deadline, BULK_PRIORITY)
                 reply.response.CopyFrom(response)
@@ -181,13 +180,9 @@ def _priority(kind: inference_pb2.EmbedKind.ValueType) -> int:
 
 async def _numbered(requests: AsyncIterator[Any]) -> AsyncIterator[Batch]:
     """The messages of a stream; one that cannot be read is an InvalidInput in its place."""
-    for number in count():
-        try:
-            yield Batch(number, await anext(requests))
-        except StopAsyncIteration:
-            return
-        except InvalidInput as error:
-            yield Batch(number, error)
+    numbers = count()
+    async for message in messages(requests):
+        yield Batch(next(numbers), message)
 
 
 def _readable(batch: Batch) -> Any:
@@ -195,12 +190,3 @@ def _readable(batch: Batch) -> Any:
         raise batch.request
     check_text(batch.request.batch_id, MAX_BATCH_ID_BYTES, "batch_id")
     return batch.request
-
-
-def _batch_deadline(context: Context, config: GatewayConfig) -> Deadline:
-    """The stream's deadline, but no batch takes longer than any call may."""
-    return deadline_of(
-        context,
-        default_seconds=config.longest_deadline_seconds,
-        longest_seconds=config.longest_deadline_seconds,
-    )

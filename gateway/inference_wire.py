@@ -7,7 +7,7 @@ from core.model_info import ModelInfo
 from core.wire import batch_error_to_proto
 from gateway.inference import Embedded, EmbeddedTerms, Judged, RerankAsked, Texts
 from gateway.inference_scores import MODEL_DEFAULT, RAW, SIGMOID, SOFTMAX, label_names
-from gateway.service import MAX_QUERY_BYTES
+from gateway.request_wire import MAX_QUERY_BYTES
 from gateway.texts import MAX_TEXTS, Cut, check_query, check_texts
 from gateway.vector_formats import BINARY, FLOAT16, FLOAT32, INT8
 from trireme.v1 import collection_pb2, document_pb2, inference_pb2

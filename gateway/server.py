@@ -10,18 +10,22 @@ from prometheus_client import CollectorRegistry
 from core.decoding import Decoding
 from core.interceptors import Boundary
 from core.rpc import RoleServer, open_channel
-from core.triton import TritonClient
 from gateway.admission import Admission
 from gateway.config import GatewayConfig
 from gateway.embedding_cache import EmbeddingCache
 from gateway.encoder import QueryEncoder
+from gateway.explain import Explainer
+from gateway.guarded_triton import GuardedTriton
 from gateway.inference import Inference, Models
 from gateway.inference_service import InferenceServicer
+from gateway.legs import LegRunner
 from gateway.metrics import GatewayMetrics
+from gateway.page_token import PageTokens
 from gateway.passthrough import COLLECTIONS, DOCUMENTS, Passthrough
 from gateway.rerank import Reranker
 from gateway.search import Search
 from gateway.service import SearchServicer
+from gateway.stored import StoredDocuments
 from gateway.topology import Topology
 from trireme.v1 import inference_pb2, inference_pb2_grpc, search_pb2, search_pb2_grpc
 
@@ -31,16 +35,23 @@ class Gateway:
 
     def __init__(self, config: GatewayConfig) -> None:
         self._metrics = GatewayMetrics()
-        self._triton = TritonClient.create(config.triton_address)
-        self._topology = Topology(config.shards)
+        self._triton = GuardedTriton.guard(config.triton_address, self._metrics.silent_peers)
+        self._topology = Topology(
+            config.shards,
+            self._metrics,
+            hedge_quantile=config.hedge_quantile,
+            hedge_share=config.hedge_share,
+        )
         self._indexer = open_channel(config.indexer_address)
         cache = EmbeddingCache(config.embedding_cache_megabytes * 1_000_000, self._metrics)
         models = Models.of(self._triton, config.model_directory)
         encoder = QueryEncoder(models.dense, models.sparse, cache)
         reranker = Reranker(models.cross, config.reranker_model)
         admission = Admission(config.max_concurrent_searches)
-        search = Search(self._topology, encoder, reranker)
-        self._search = SearchServicer(search, admission, self._metrics, config)
+        tokens = PageTokens.create(config.page_token_key_file, config.page_token_seconds)
+        search = Search(self._topology, encoder, reranker, tokens)
+        explainer = Explainer(search, LegRunner(encoder), StoredDocuments(self._indexer))
+        self._search = SearchServicer(search, explainer, admission, self._metrics, config)
         self._inference = InferenceServicer(
             Inference(models, cache), admission, self._metrics, config
         )

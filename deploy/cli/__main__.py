@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from deploy.cli import evaluate, index, load, models, search, status, up
+from deploy.cli import evaluate, explain, index, load, models, ranking, search, status, tune, up
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -17,7 +17,10 @@ for command in (
     up.up,
     index.index,
     search.search,
+    explain.explain,
+    ranking.ranking,
     evaluate.evaluate,
+    tune.tune,
     load.load,
     status.status,
     models.models,

@@ -16,8 +16,10 @@ from core.rpc import CHANNEL_OPTIONS
 from core.wire import attributes_to_json
 from deploy.cli.client import console
 from deploy.cli.cluster import started_cluster
+from deploy.cli.explain import print_explanation
+from deploy.cli.hits import print_hits
 from deploy.cli.index import index_files
-from deploy.cli.search import print_hits, print_shortfalls, print_timings
+from deploy.cli.reply import print_settings, print_shortfalls, print_timings
 from deploy.cli.status import list_collections, print_collections
 from deploy.local.cluster import ClusterConfig
 from deploy.local.docstrings import standard_library
@@ -38,6 +40,8 @@ class Question:
     answers: frozenset[str]
 
 
+# Something that looks right and is not among the first, for the question that it stands under.
+MISSED = ("cache the results of a function call", "functools.partial")
 QUESTIONS = (
     Question("how do I compress bytes with gzip?", frozenset({"gzip.compress"})),
     Question(
@@ -70,9 +74,11 @@ def main() -> int:
             options = list(CHANNEL_OPTIONS)
             with grpc.insecure_channel(cluster.address, options=options) as channel:
                 _index(channel, Path(folder))
-                answered = _ask(channel)
+                stub = search_pb2_grpc.SearchServiceStub(channel)
+                answered = _ask(stub)
+                _explain(stub)
     seconds = time.monotonic() - started
-    console.rule("5. done")
+    console.rule("6. done")
     verdict = f"{answered} of {len(QUESTIONS)} questions have the right entry in the top {TOP}"
     console.print(f"[bold]{verdict}[/] ({seconds:.0f} s, everything stopped)")
     return 0 if answered >= WANTED_QUESTIONS else 1
@@ -91,24 +97,42 @@ def _index(channel: grpc.Channel, folder: Path) -> None:
     print_collections(list_collections(channel))
 
 
-def _ask(channel: grpc.Channel) -> int:
-    console.rule("4. questions")
-    stub = search_pb2_grpc.SearchServiceStub(channel)
-    return sum(_answered(stub, question) for question in QUESTIONS)
+def _ask(stub: search_pb2_grpc.SearchServiceStub) -> int:
+    console.rule("4. questions, the first with all that decided")
+    return sum(
+        _answered(stub, question, explain=number == 0) for number, question in enumerate(QUESTIONS)
+    )
 
 
-def _answered(stub: search_pb2_grpc.SearchServiceStub, question: Question) -> bool:
-    request = search_pb2.SearchRequest(collection=COLLECTION, query=question.text, page_size=5)
-    reply = stub.Search(request, timeout=DEADLINE_SECONDS)
+def _answered(
+    stub: search_pb2_grpc.SearchServiceStub, question: Question, *, explain: bool
+) -> bool:
+    reply = stub.Search(_request(question.text), timeout=DEADLINE_SECONDS)
     rank = _rank(reply.hits, question.answers)
     console.print(f"\n[bold cyan]{question.text}[/]")
-    print_hits(reply, explain=True)
-    print_timings(reply)
+    print_hits(reply, explain=explain)
+    if explain:
+        print_settings(reply)
+        print_timings(reply)
     print_shortfalls(reply)
-    good = rank is not None and rank <= TOP
-    found = f"right entry at rank {rank}" if rank else "right entry not in the top 5"
-    console.print(f"[{'green' if good else 'red'}]{found}[/]")
-    return good
+    found = f"right entry at rank {rank}" if rank else f"right entry not in the top {TOP}"
+    milliseconds = reply.total_microseconds / 1000
+    console.print(f"[{'green' if rank else 'red'}]{found}[/] [dim]({milliseconds:.0f} ms)[/]")
+    return rank is not None
+
+
+def _explain(stub: search_pb2_grpc.SearchServiceStub) -> None:
+    text, document_id = MISSED
+    console.rule(f"5. why is {document_id} not there?")
+    request = search_pb2.ExplainHitRequest(search=_request(text), document_id=document_id)
+    console.print(f"[bold cyan]{text}[/]")
+    print_explanation(stub.ExplainHit(request, timeout=DEADLINE_SECONDS), document_id)
+
+
+def _request(question: str) -> search_pb2.SearchRequest:
+    return search_pb2.SearchRequest(
+        collection=COLLECTION, query=question, page_size=TOP, highlight=True
+    )
 
 
 def _rank(hits: Sequence[search_pb2.Hit], answers: frozenset[str]) -> int | None:

@@ -31,6 +31,16 @@ async def trireme(*arguments: str, journals: Path) -> tuple[int, str, str]:
     return process.returncode, output.decode(), errors.decode()
 
 
+def json_objects(text: str) -> list[Any]:
+    """The JSON values that stand one after another in a text."""
+    decoder, found = json.JSONDecoder(), list[Any]()
+    while text := text.lstrip():
+        value, end = decoder.raw_decode(text)
+        found.append(value)
+        text = text[end:]
+    return found
+
+
 def write_lines(path: Path, *rows: dict[str, Any]) -> Path:
     text = "".join(json.dumps(row) + "\n" for row in rows)
     path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
@@ -77,6 +87,79 @@ async def test_files_are_indexed_and_searched(
     state = json.loads(output)
     assert state["gateway"] == "SERVING"
     assert collection in [c["name"] for c in state["collections"]]
+
+
+async def test_a_search_is_walked_grouped_and_ranked_as_the_options_say(
+    family: Family, collection: str, tmp_path: Path
+) -> None:
+    at = ("--address", family.cluster.address)
+    rows = [{"_id": f"d{n}", "text": f"ship number {n}", "kind": f"k{n % 2}"} for n in range(6)]
+    file = write_lines(tmp_path / "ships.jsonl", *rows)
+    assert (await trireme("index", collection, str(file), *at, journals=tmp_path))[0] == 0
+    asked = ("search", collection, "ship number", "--no-rerank")
+
+    code, output, _ = await trireme(
+        *asked, "--top", "2", "--pages", "9", "--json", *at, journals=tmp_path
+    )
+    pages = json_objects(output)
+    assert code == 0
+    assert [len(page["hits"]) for page in pages] == [2, 2, 2]
+    assert sorted(h["document"]["id"] for p in pages for h in p["hits"]) == sorted(
+        row["_id"] for row in rows
+    )
+
+    code, output, _ = await trireme(
+        *asked,
+        *("--fusion", "min-max", "--weight", "lexical=0.25", "--window", "50"),
+        *("--group-by", "kind", "--group-size", "2", "--highlight", "--json", *at),
+        journals=tmp_path,
+    )
+    (reply,) = json_objects(output)
+    assert code == 0
+    assert (reply["fusion"]["method"], reply["window"]) == ("FUSION_METHOD_MIN_MAX", 50)
+    assert (reply["fusion"]["dense_weight"], reply["fusion"]["lexical_weight"]) == (1, 0.25)
+    assert {group["value"]["string_value"]: group["size"] for group in reply["groups"]} == {
+        "k0": 3,
+        "k1": 3,
+    }
+    assert all(len(group["hits"]) == 2 for group in reply["groups"])
+    assert all(hit["highlights"] for group in reply["groups"] for hit in group["hits"])
+
+    code, output, _ = await trireme(
+        *asked, "--group-by", "kind", "--explain", *at, journals=tmp_path
+    )
+    assert code == 0
+    assert "k1: 3 of 6 candidates" in output
+    assert "weights dense 1, lexical 1" in output
+    assert "coverage 100%" in output
+
+    code, _, errors = await trireme(*asked, "--weight", "lexical", *at, journals=tmp_path)
+    assert code == 2
+    assert "is not a number; write lexical=0.7" in " ".join(errors.split())
+
+
+async def test_a_miss_is_explained(family: Family, collection: str, tmp_path: Path) -> None:
+    at = ("--address", family.cluster.address)
+    position = await family.put(collection, **{f"d{n}": f"ship number {n}" for n in range(6)})
+    reply = await family.search(collection, "ship number 3", min_position=position)
+    last = reply.hits[-1].document.id
+    asked = ("explain", collection, "ship number 3", last)
+
+    code, output, errors = await trireme(*asked, "--top", "1", *at, journals=tmp_path)
+    assert code == 0, errors
+    assert last in output
+    assert "below page" in output
+    assert "it is on page 6" in " ".join(output.split())
+    assert "lexical" in output
+
+    code, output, _ = await trireme(*asked, "--json", *at, journals=tmp_path)
+    assert code == 0
+    explanation = json.loads(output)
+    assert (explanation["outcome"], explanation["rank"]) == ("HIT_OUTCOME_RETURNED", 6)
+
+    code, _, errors = await trireme("explain", collection, "ship", "d99", *at, journals=tmp_path)
+    assert code == 1
+    assert "DOCUMENT_NOT_FOUND" in errors
 
 
 async def test_an_interrupted_upload_goes_on_where_it_was(

@@ -1,4 +1,4 @@
-"""Many batches over one stream: a few worked on at once, answered in order, read no faster."""
+"""Many requests over one stream: a few worked on at once, and none read before one is answered."""
 
 from __future__ import annotations
 
@@ -6,13 +6,26 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+from core.errors import InvalidInput
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
-async def in_order(
+async def messages(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """The messages of a stream; one that cannot be read is an InvalidInput in its place."""
+    while True:
+        try:
+            yield await anext(requests)
+        except StopAsyncIteration:
+            return
+        except InvalidInput as error:
+            yield error
+
+
+def in_order(
     items: AsyncIterator[Item], work: Callable[[Item], Awaitable[Answer]], *, at_once: int
 ) -> AsyncGenerator[Answer, None]:
     """`work` done on each item; the answers come in the order of the items.
@@ -20,14 +33,24 @@ async def in_order(
     No more than `at_once` items are being worked on or waiting to be taken, and no further one is
     read meanwhile. What `items` or `work` raise ends it. When it ends, however, all work has ended.
     """
-    line = _Line(items, work, at_once)
+    return _answers(_Line(items, work, at_once, ordered=True))
+
+
+def as_done(
+    items: AsyncIterator[Item], work: Callable[[Item], Awaitable[Answer]], *, at_once: int
+) -> AsyncGenerator[Answer, None]:
+    """As `in_order`, but the answers come as soon as they are there."""
+    return _answers(_Line(items, work, at_once, ordered=False))
+
+
+async def _answers(line: _Line[Item, Answer]) -> AsyncGenerator[Answer, None]:
     try:
         while True:
             await line.move()
             if line.is_over:
                 return
-            if line.head_is_done:
-                yield line.pop()
+            if (done := line.next_done()) is not None:
+                yield line.take(done)
     finally:
         await line.stop()
 
@@ -40,12 +63,15 @@ class _Line(Generic[Item, Answer]):
         items: AsyncIterator[Item],
         work: Callable[[Item], Awaitable[Answer]],
         at_once: int,
+        *,
+        ordered: bool,
     ) -> None:
         self._items = items
         self._work = work
         self._at_once = at_once
+        self._ordered = ordered
         self._reading: asyncio.Task[Item | None] | None = None
-        self._working: deque[asyncio.Task[Answer]] = deque()
+        self._working: deque[asyncio.Future[Answer]] = deque()
         self._ended = False
 
     @property
@@ -53,20 +79,20 @@ class _Line(Generic[Item, Answer]):
         """Whether everything has been read and taken."""
         return self._ended and not self._working
 
-    @property
-    def head_is_done(self) -> bool:
-        """Whether the next answer is there."""
-        return bool(self._working) and self._working[0].done()
+    def next_done(self) -> asyncio.Future[Answer] | None:
+        """The work whose answer may be taken now, if there is any."""
+        return next((work for work in self._awaited() if work.done()), None)
 
-    def pop(self) -> Answer:
-        """The next answer; raises what its work raised."""
-        return self._working.popleft().result()
+    def take(self, done: asyncio.Future[Answer]) -> Answer:
+        """The answer; raises what its work raised."""
+        self._working.remove(done)
+        return done.result()
 
     async def move(self) -> None:
-        """Returns when an item was read, the items have ended or the next answer is there."""
+        """Returns when an item was read, the items have ended or an answer may be taken."""
         if self._reading is None and not self._ended and len(self._working) < self._at_once:
             self._reading = asyncio.create_task(self._read())
-        awaited = [task for task in (self._reading, *list(self._working)[:1]) if task is not None]
+        awaited = [task for task in (self._reading, *self._awaited()) if task is not None]
         if awaited:
             await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
         if self._reading is not None and self._reading.done():
@@ -79,6 +105,10 @@ class _Line(Generic[Item, Answer]):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _awaited(self) -> list[asyncio.Future[Answer]]:
+        """The work whose answers may be taken once they are there."""
+        return list(self._working)[:1] if self._ordered else list(self._working)
 
     def _begin(self, item: Item | None) -> None:
         if item is None:

@@ -1,4 +1,4 @@
-"""A stream's batches are answered in order, few at once, and end with it."""
+"""What comes over a stream is answered few at once, in order or as done, and ends with it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.inference_stream import in_order
+from core.errors import InvalidInput
+from gateway.streams import as_done, in_order, messages
 
 
 class Source:
@@ -170,3 +171,65 @@ async def test_what_the_items_raise_ends_it() -> None:
 
 async def test_no_items_are_no_answers() -> None:
     assert [answer async for answer in in_order(Source(0), Desk().work, at_once=2)] == []
+
+
+async def test_answers_come_as_they_are_done() -> None:
+    desk, source = Desk(), Source(3)
+    answers = as_done(source, desk.work, at_once=2)
+    first = asyncio.ensure_future(anext(answers))
+    await settle()
+    assert (source.read, desk.working) == (2, {0, 1})
+
+    desk.finish(1)
+    assert await first == 10
+    desk.finish(2)
+    assert await anext(answers) == 20
+    desk.finish(0)
+    assert [answer async for answer in answers] == [0]
+
+
+async def test_an_answer_that_is_not_taken_keeps_its_place_in_the_count() -> None:
+    source = Source(100)
+
+    async def work(number: int) -> int:
+        return number
+
+    answers = as_done(source, work, at_once=2)
+    assert await anext(answers) == 0
+    await settle()
+
+    assert source.read <= 3
+    await answers.aclose()
+
+
+async def test_closing_a_stream_of_answers_as_they_are_done_cancels_the_rest() -> None:
+    desk = Desk()
+    desk.finish(3)
+    answers = as_done(Source(100), desk.work, at_once=4)
+    assert await anext(answers) == 30
+
+    await answers.aclose()
+
+    assert desk.working == set()
+    assert desk.cancelled == {0, 1, 2}
+
+
+async def test_a_message_that_cannot_be_read_is_an_error_in_its_place() -> None:
+    bad = InvalidInput("NOT_UTF8", "is not UTF-8", field="query")
+
+    class Incoming:
+        def __init__(self) -> None:
+            self.left: list[str | InvalidInput] = ["a", bad, "b"]
+
+        def __aiter__(self) -> AsyncIterator[str]:
+            return self
+
+        async def __anext__(self) -> str:
+            if not self.left:
+                raise StopAsyncIteration
+            message = self.left.pop(0)
+            if isinstance(message, InvalidInput):
+                raise message
+            return message
+
+    assert [each async for each in messages(Incoming())] == ["a", bad, "b"]
