@@ -6,8 +6,8 @@ import csv
 import gzip
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.errors import BadEnvironment
@@ -26,6 +26,14 @@ class Judged:
     def digest(self) -> str:
         """Tells this corpus from others of the same name."""
         return hashlib.sha256(self.corpus.read_bytes()).hexdigest()[:8]
+
+    def only(self, queries: Collection[str]) -> Judged:
+        """With these queries alone."""
+        return replace(
+            self,
+            queries={id: text for id, text in self.queries.items() if id in queries},
+            judgements={id: of for id, of in self.judgements.items() if id in queries},
+        )
 
 
 def load(folder: Path, split: str, max_queries: int | None) -> Judged:

@@ -60,6 +60,7 @@ def index_files(
     *,
     wait: bool,
     models: ChosenModels = DEFAULT_MODELS,
+    skip_empty: bool = False,
 ) -> int:
     """Uploads files with a progress bar, waits for indexing if asked; returns the documents."""
     stored = 0
@@ -73,7 +74,7 @@ def index_files(
                 stored += documents
                 bars.update(task, completed=bytes_read, unit=f"{stored:,} documents")  # type: ignore[arg-type]
 
-            upload(channel, target, path, on_batch)
+            upload(channel, target, path, on_batch, skip_empty=skip_empty)
             bars.update(storing, completed=path.stat().st_size)
         if wait:
             indexing = bars.add_task("embed and index", total=None, unit="")

@@ -27,9 +27,10 @@ class Line:
     bytes_read: int
 
 
-def read_documents(path: Path, *, after_line: int = 0) -> Iterator[Line]:
+def read_documents(path: Path, *, after_line: int = 0, skip_empty: bool = False) -> Iterator[Line]:
     """The documents of a JSON-lines file, plain or gzip, from the line after `after_line` on.
 
+    `skip_empty` leaves out those with neither title nor text, which are not acceptable otherwise.
     Raises InvalidInput naming file, line and field for the first line that is not acceptable,
     OSError if the file cannot be read.
     """
@@ -39,6 +40,8 @@ def read_documents(path: Path, *, after_line: int = 0) -> Iterator[Line]:
                 continue
             where = f"{path}:{number}"
             document = document_from_json(_parsed(text, where), where)
+            if skip_empty and not (document.title.strip() or document.text.strip()):
+                continue
             check_document(document, where)
             yield Line(number, document, raw.tell())
 

@@ -19,8 +19,8 @@ from rich.table import Table
 
 from core.rpc import open_channel, reason_of
 from deploy.cli.client import address_option, console, readable_errors, resolve
-from deploy.cli.search import MODES
-from trireme.v1 import search_pb2, search_pb2_grpc
+from deploy.cli.search_options import MODES
+from trireme.v1 import ranking_pb2, search_pb2, search_pb2_grpc
 
 PERCENTILES = (50, 95, 99)
 
@@ -72,7 +72,7 @@ def load(
             collection=collection,
             query=text,
             mode=MODES[mode],
-            rerank=search_pb2.Rerank(enabled=rerank),
+            rerank=ranking_pb2.Rerank(enabled=rerank),
         )
         for text in texts
     ]

@@ -22,6 +22,7 @@ from trireme.v1 import (
     collection_pb2_grpc,
     document_pb2,
     document_pb2_grpc,
+    ranking_pb2,
     search_pb2,
     search_pb2_grpc,
 )
@@ -67,6 +68,8 @@ def upload(
     collection: collection_pb2.Collection,
     source: Path,
     on_batch: Callable[[int, int], None],
+    *,
+    skip_empty: bool = False,
 ) -> Position:
     """Uploads a JSON-lines file, from where an earlier try was cut off.
 
@@ -77,7 +80,7 @@ def upload(
     stub = document_pb2_grpc.DocumentServiceStub(channel)
     journal = Journal.open(collection.uid, source)
     reached: dict[int, int] = {}
-    for batch in batches(read_documents(source, after_line=journal.line)):
+    for batch in batches(read_documents(source, after_line=journal.line, skip_empty=skip_empty)):
         request = document_pb2.UpsertDocumentsRequest(
             collection=collection.name,
             documents=[document_to_proto(line.document) for line in batch],
@@ -117,7 +120,7 @@ def _wait_until_found(channel: grpc.Channel, state: collection_pb2.Collection) -
         query="anything",
         page_size=1,
         mode=search_pb2.SEARCH_MODE_LEXICAL,
-        rerank=search_pb2.Rerank(enabled=False),
+        rerank=ranking_pb2.Rerank(enabled=False),
         min_position=position_to_proto(Position(reached)),
     )
     while True:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from deploy.evaluation.bootstrap import Difference, paired_bootstrap
 from deploy.training.measured import NEVER_TRAINED
-from deploy.training.measures import Difference, paired_bootstrap
 
 _AVERAGE = "mean of " + ", ".join(NEVER_TRAINED)
 

@@ -21,7 +21,7 @@ from deploy.models.cross_encoder import (  # noqa: E402
 from deploy.training.first_stage import min_max, top_scores  # noqa: E402
 from deploy.training.groups import Group, head_scores, mine, split_held_back  # noqa: E402
 from deploy.training.listwise import group_loss, sample_group  # noqa: E402
-from deploy.training.measures import ndcg, paired_bootstrap  # noqa: E402
+from deploy.training.measures import ndcg  # noqa: E402
 from deploy.training.pair_encoder import PairEncoder  # noqa: E402
 from deploy.training.pseudo_queries import sentence_groups, split_docstring  # noqa: E402
 from deploy.training.rarity import token_rarity  # noqa: E402
@@ -210,18 +210,6 @@ def test_ndcg_discounts_by_the_logarithm_of_the_rank() -> None:
 
     assert ndcg([7, 1, 2], {1: 1.0, 2: 1.0}) == pytest.approx((1 / np.log2(3) + 0.5) / ideal)
     assert ndcg([1, 2, 7], {1: 1.0, 2: 1.0}) == 1.0
-
-
-def test_the_bootstrap_tells_a_sure_gain_from_none() -> None:
-    before = np.linspace(0.2, 0.8, 50).tolist()
-    after = [value + 0.1 for value in before]
-
-    sure = paired_bootstrap((before, after))
-    mixed = paired_bootstrap((before, after), (before, [value - 0.1 for value in before]))
-
-    assert (sure.mean, sure.low, sure.high) == pytest.approx((0.1, 0.1, 0.1))
-    assert sure.p == 0.0
-    assert mixed.mean == pytest.approx(0.0)
 
 
 def test_a_blend_goes_from_the_fused_order_to_the_reranker_s() -> None:
