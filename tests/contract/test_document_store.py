@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event, text, update
+from sqlalchemy import Connection, event, text, update
 
 from core.deadline import Deadline
 from core.documents import Document, shard_of
 from core.errors import BadEnvironment, NewerFormat, NotFound, OutOfTime, Overloaded, StorageFull
+from core.ranking_wish import OPEN, FusionWish, RankingWish
 from indexer import catalogue, feed, requests
 from indexer.catalogue import CollectionRecord
 from indexer.changes import DELETE, Change, Diverged, first_chain
@@ -311,7 +313,34 @@ async def test_a_store_of_the_first_format_is_brought_up_to_this_one(tmp_path: P
     await database.close()
 
     assert (record.name, record.dimension, record.sparse_model) == ("old", 384, "")
+    assert record.search_defaults == OPEN
     assert names == ["old", RECORD.name]
+
+
+async def test_search_defaults_are_changed_in_one_step_and_stay(store: Store) -> None:
+    def more(weight: float) -> Callable[[RankingWish], RankingWish]:
+        def change(present: RankingWish) -> RankingWish:
+            before = present.fusion.dense_weight or 0
+            return RankingWish(FusionWish(dense_weight=before + weight), present.rerank, 200)
+
+        return change
+
+    def raise_by(weight: float) -> Callable[[Connection], CollectionRecord]:
+        change = more(weight)
+        return lambda connection: catalogue.set_search_defaults(connection, "papers", change)
+
+    await asyncio.gather(*(store.database.write(raise_by(1 / 8)) for _ in range(16)))
+
+    (record,) = await store.database.read(catalogue.every)
+    assert record.search_defaults == RankingWish(FusionWish(dense_weight=16 / 8), window=200)
+    assert record == replace(RECORD, search_defaults=record.search_defaults)
+
+
+async def test_search_defaults_of_no_collection_are_refused(store: Store) -> None:
+    with pytest.raises(NotFound):
+        await store.database.write(
+            lambda connection: catalogue.set_search_defaults(connection, "absent", lambda _: OPEN)
+        )
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "nonsense"])

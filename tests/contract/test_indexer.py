@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import field_mask_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -19,7 +20,13 @@ from core.rpc import open_channel, reason_of
 from indexer.config import IndexerConfig
 from indexer.server import Indexer
 from tests.fakes.triton import FakeTriton
-from trireme.v1 import collection_pb2, collection_pb2_grpc, document_pb2, document_pb2_grpc
+from trireme.v1 import (
+    collection_pb2,
+    collection_pb2_grpc,
+    document_pb2,
+    document_pb2_grpc,
+    ranking_pb2,
+)
 
 Upsert = document_pb2.UpsertDocumentsRequest
 Batch = document_pb2.StreamDocumentsRequest
@@ -328,6 +335,97 @@ async def test_a_collection_has_a_plain_encoder_unless_told_otherwise(client: Cl
     assert (created.encoder.model, created.similarity) == ("bi_encoder", "cosine")
     assert created.dimensions == 64
     assert not created.HasField("sparse_encoder")
+
+
+RANKING = ranking_pb2.SearchDefaults(
+    fusion=ranking_pb2.Fusion(method=ranking_pb2.FUSION_METHOD_MIN_MAX, dense_weight=0.7, k=20),
+    rerank=ranking_pb2.Rerank(enabled=True, depth=50, weight=0),
+    window=200,
+)
+
+
+async def update(
+    client: Client, name: str, *paths: str, ranking: ranking_pb2.SearchDefaults | None = None
+) -> collection_pb2.Collection:
+    request = collection_pb2.UpdateCollectionRequest(
+        collection=collection_pb2.Collection(name=name, search_defaults=ranking),
+        update_mask=field_mask_pb2.FieldMask(paths=paths),
+    )
+    answer: collection_pb2.UpdateCollectionResponse
+    answer = await client.collections.UpdateCollection(request)
+    return answer.collection
+
+
+async def test_search_defaults_are_kept_from_creation_on(client: Client) -> None:
+    plain = await client.create("plain")
+    created = await client.create("papers", search_defaults=RANKING)
+
+    assert not plain.HasField("search_defaults")
+    assert created.search_defaults == RANKING
+    assert await client.get("papers") == created
+
+
+async def test_search_defaults_are_changed_and_taken_back(papers: Client) -> None:
+    changed = await update(papers, "papers", ranking=RANKING)
+    assert changed.search_defaults == RANKING
+    assert (await papers.get("papers")).search_defaults == RANKING
+
+    taken_back = await update(papers, "papers")
+    assert not taken_back.HasField("search_defaults")
+
+
+async def test_a_mask_says_which_search_defaults_change(papers: Client) -> None:
+    await update(papers, "papers", ranking=RANKING)
+    wanted = ranking_pb2.SearchDefaults(
+        fusion=ranking_pb2.Fusion(k=5, lexical_weight=2), rerank=ranking_pb2.Rerank(depth=9)
+    )
+
+    paths = ("search_defaults.fusion.k", "search_defaults.rerank", "search_defaults.window")
+    changed = await update(papers, "papers", *paths, ranking=wanted)
+
+    assert changed.search_defaults == ranking_pb2.SearchDefaults(
+        fusion=ranking_pb2.Fusion(method=ranking_pb2.FUSION_METHOD_MIN_MAX, dense_weight=0.7, k=5),
+        rerank=ranking_pb2.Rerank(depth=9),
+    )
+
+
+@pytest.mark.parametrize("path", ["name", "search_defaults.colour", "search_defaults.fusion.k.x"])
+async def test_what_cannot_be_changed_is_refused(papers: Client, path: str) -> None:
+    assert await refused(update(papers, "papers", path, ranking=RANKING)) == (
+        "INVALID_ARGUMENT",
+        "MALFORMED",
+        "update_mask",
+    )
+    assert not (await papers.get("papers")).HasField("search_defaults")
+
+
+async def test_bad_search_defaults_are_refused_by_field(papers: Client) -> None:
+    bad = ranking_pb2.SearchDefaults(fusion=ranking_pb2.Fusion(k=0))
+    field = "collection.search_defaults.fusion.k"
+
+    assert await refused(update(papers, "papers", ranking=bad)) == (
+        "INVALID_ARGUMENT",
+        "OUT_OF_RANGE",
+        field,
+    )
+    assert await refused(papers.create("other", search_defaults=bad)) == (
+        "INVALID_ARGUMENT",
+        "OUT_OF_RANGE",
+        field,
+    )
+
+
+async def test_only_a_collection_that_is_there_can_be_changed(client: Client) -> None:
+    assert await refused(update(client, "absent", ranking=RANKING)) == (
+        "NOT_FOUND",
+        "COLLECTION_NOT_FOUND",
+        "collection.name",
+    )
+    assert await refused(update(client, "", ranking=RANKING)) == (
+        "INVALID_ARGUMENT",
+        "FIELD_REQUIRED",
+        "collection.name",
+    )
 
 
 def model(name: str, version: str = "") -> collection_pb2.ModelVersion:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -24,7 +23,7 @@ from trireme.v1 import collection_pb2, inference_pb2
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-pytestmark = pytest.mark.triton
+pytestmark = [pytest.mark.triton, pytest.mark.usefixtures("quiet_libraries")]
 
 COSINE_FLOOR = 0.99999
 SCORE_TOLERANCE = 1e-4
@@ -42,14 +41,6 @@ TEXTS = [
 
 def model(name: str) -> collection_pb2.ModelVersion:
     return collection_pb2.ModelVersion(model=name)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quiet_libraries() -> Iterator[None]:
-    with warnings.catch_warnings():
-        for category in (DeprecationWarning, FutureWarning, UserWarning):
-            warnings.simplefilter("ignore", category)
-        yield
 
 
 @pytest.fixture(scope="module")

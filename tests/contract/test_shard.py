@@ -17,7 +17,7 @@ import pytest_asyncio
 import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from core.errors import NewerFormat, Overloaded
+from core.errors import NewerFormat, Overloaded, PageTokenExpired
 from core.index_store import CollectionEntry, IndexStore
 from core.rpc import open_channel, reason_of
 from shard.adoption import Adoption
@@ -234,6 +234,27 @@ async def test_a_generation_asked_for_is_kept_after_it_is_replaced(served: Serve
     assert (ids(new), new.generation.generation) == ([], 2)
 
 
+async def test_a_pinned_fetch_is_of_its_generation_or_refused(served: Served) -> None:
+    served.publisher.put("raft", "sunk")
+    served.publisher.delete("galley")
+    served.publisher.publish()
+    await served.serving(2)
+
+    old = await served.fetch("raft", "galley", generation=1, pinned=True, highlight="logs")
+    new = await served.fetch("raft", "galley", generation=2, pinned=True)
+
+    raft = document_pb2.Document.FromString(old.documents[0].document)
+    assert [document.id for document in old.documents] == ["raft", "galley"]
+    assert old.generation.generation == 1
+    assert "logs" in raft.text
+    start, end = old.documents[0].highlights
+    assert raft.text[start:end] == "logs"
+    assert [document.id for document in new.documents] == ["raft"]
+    assert (await served.fetch("raft", generation=77)).generation.generation == 2
+    code, reason = await refused(served.fetch("raft", generation=77, pinned=True))
+    assert (code, reason) == (grpc.StatusCode.FAILED_PRECONDITION, "PAGE_TOKEN_EXPIRED")
+
+
 async def test_a_generation_that_is_not_held_falls_to_the_newest(served: Served) -> None:
     assert (await served.lexical("logs", generation=77)).generation.generation == 1
 
@@ -378,7 +399,14 @@ async def stacks(tmp_path: Path, publisher: Publisher) -> AsyncIterator[Callable
         adoption = Adoption(IndexStore.open(tmp_path / "index"), scratch, 0)
         metrics, clock = ShardMetrics(), Clock()
         library = Library(
-            adoption, metrics, poll_seconds=60, keep_seconds=30, keep_generations=2, clock=clock
+            adoption,
+            metrics,
+            poll_seconds=60,
+            keep_seconds=30,
+            keep_generations=2,
+            page_seconds=90,
+            page_generations=3,
+            clock=clock,
         )
         made.append((Stacks(library, metrics, clock), scratch))
         return made[-1][0]
@@ -516,6 +544,44 @@ async def test_a_replaced_generation_is_dropped_after_its_time(
     assert stack.metric("open_generations") == 1
     (own,) = (tmp_path / "scratch").iterdir()
     assert len(list(own.iterdir())) == 1
+
+
+async def test_documents_of_a_generation_stay_longer_than_it_is_searched(
+    stacks: Callable[[], Stacks], publisher: Publisher
+) -> None:
+    stack = stacks()
+    await stack.library.look()
+    publisher.put("raft", "sunk")
+    publisher.publish()
+    await stack.library.look()
+
+    stack.clock.now = 89.0
+    await stack.library.look()
+    (raft,) = stack.library.find_documents("ships", 1, pinned=True).fetch(["raft"], None)
+    searched = stack.library.find("ships", 1).manifest.generation
+    stack.clock.now = 90.0
+    await stack.library.look()
+
+    assert "logs" in raft.document.text
+    assert searched == 2
+    assert stack.metric("archived_generations") == 0
+    with pytest.raises(PageTokenExpired):
+        stack.library.find_documents("ships", 1, pinned=True)
+
+
+async def test_documents_of_no_more_generations_are_kept_than_allowed(
+    stacks: Callable[[], Stacks], publisher: Publisher
+) -> None:
+    stack = stacks()
+    await stack.library.look()
+    for _ in range(5):
+        publisher.publish()
+        await stack.library.look()
+
+    assert stack.metric("archived_generations") == 3
+    assert stack.library.find_documents("ships", 3, pinned=True).manifest.generation == 3
+    with pytest.raises(PageTokenExpired):
+        stack.library.find_documents("ships", 2, pinned=True)
 
 
 async def test_no_more_replaced_generations_are_kept_than_allowed(

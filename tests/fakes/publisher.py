@@ -20,14 +20,9 @@ from core.index_store import CollectionEntry, IndexStore
 from core.lexical import LexicalWriter
 from core.manifest import EncoderEntry, FileEntry, Manifest, SegmentEntry, SparseEncoderEntry
 from core.merging import merge_segments
-from core.segment import (
-    DEAD,
-    Segment,
-    StoredDocument,
-    StoredPassage,
-    pack_dead,
-    write_segment,
-)
+from core.ranking_wish import OPEN
+from core.segment import DEAD, Segment, pack_dead, write_segment
+from core.segment_tables import StoredDocument, StoredPassage
 from core.sparse import Postings
 
 DIMENSION = 64
@@ -87,6 +82,7 @@ class Publisher:
         self.name, self.uid, self.shard, self.shards = name, uid, shard, shards
         self.encoder = replace(ENCODER, similarity=similarity)
         self.sparse_encoder = SPARSE_ENCODER if sparse else None
+        self.search_defaults = OPEN
         self.documents: dict[str, StoredDocument] = {}
         self.manifest: Manifest | None = None
         self.epoch = 1
@@ -163,6 +159,7 @@ class Publisher:
             documents=len(self.documents),
             passages=passages,
             created_at=1_767_323_045.0,
+            search_defaults=self.search_defaults,
         )
         self.store.write_manifest(self.manifest)
         self.store.set_current(self.manifest)

@@ -22,6 +22,7 @@ from core.encoding import SparseVector
 from core.errors import BadModelOutput, ModelMismatch, TritonUnavailable
 from core.index_store import CollectionEntry, IndexStore, ShardStore
 from core.manifest import Manifest
+from core.ranking_wish import RankingWish
 from core.tokens import Tokenizer
 from core.triton import ModelInfo
 from indexer import catalogue, feed, heads
@@ -206,7 +207,9 @@ class WritePath:
                 sparse_dimension=len(models.VOCABULARY),
             )
         known = await shared.database.read(catalogue.every)
-        if not known:
+        if known:
+            (record,) = known
+        else:
             await shared.database.write(lambda connection: catalogue.add(connection, record))
             shared.index_store.create_collection(CollectionEntry(NAME, record.uid, shard_count))
         return cls(shared, DocumentStore(shared.database, max_waiting=1_000), record)
@@ -220,6 +223,12 @@ class WritePath:
 
     async def delete(self, *ids: str) -> Receipt:
         return await self.store.delete(NAME, ids, deadline=Deadline.after(SOON))
+
+    async def rank_by(self, wish: RankingWish) -> None:
+        """Stores search defaults; write paths that run already are not told."""
+        self.record = await self.shared.database.write(
+            lambda connection: catalogue.set_search_defaults(connection, NAME, lambda _: wish)
+        )
 
     def ingest(self, shard: int = 0) -> ShardIngest:
         """A new owner of a shard, with its own working copy."""

@@ -19,6 +19,7 @@ from trireme.v1 import (
     collection_pb2_grpc,
     document_pb2,
     document_pb2_grpc,
+    ranking_pb2,
     search_pb2,
     search_pb2_grpc,
 )
@@ -183,7 +184,7 @@ async def _found(
         page_size=1000,
         mode=mode,
         min_position=position,
-        rerank=search_pb2.Rerank(enabled=False),
+        rerank=ranking_pb2.Rerank(enabled=False),
     )
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:

@@ -25,7 +25,7 @@ from deploy.cli.cluster import started_cluster
 from deploy.cli.upload import ensure_collection
 from deploy.local.cluster import ClusterConfig
 from deploy.local.docstrings import standard_library
-from trireme.v1 import document_pb2, document_pb2_grpc, search_pb2, search_pb2_grpc
+from trireme.v1 import document_pb2, document_pb2_grpc, ranking_pb2, search_pb2, search_pb2_grpc
 
 COLLECTION = "freshness"
 SECONDS = 20.0
@@ -61,7 +61,7 @@ def _write(channel: grpc.Channel, document: Document) -> tuple[float, float]:
             query=document.id,
             page_size=100,
             min_position=written.position,
-            rerank=search_pb2.Rerank(enabled=False),
+            rerank=ranking_pb2.Rerank(enabled=False),
         ),
         timeout=SECONDS,
     )

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from core.analysis import query_terms
 from core.index_store import IndexStore
 from core.lexical import LexicalReader
 from core.rpc import CHANNEL_OPTIONS
@@ -35,7 +36,7 @@ from deploy.cli.index import index_files
 from deploy.cli.lines import read_documents
 from deploy.local.cluster import ClusterConfig
 from deploy.local.demo import write_docstrings
-from trireme.v1 import inference_pb2, inference_pb2_grpc, search_pb2, search_pb2_grpc
+from trireme.v1 import inference_pb2, inference_pb2_grpc, ranking_pb2, search_pb2, search_pb2_grpc
 
 COLLECTION = "overhead"
 SHARDS = 2
@@ -88,7 +89,7 @@ def _measure(
 ) -> dict[str, float]:
     """Milliseconds of one query: `end_to_end`, the gateway's stages, and the bare stages."""
     request = search_pb2.SearchRequest(
-        collection=COLLECTION, query=query, rerank=search_pb2.Rerank(enabled=False)
+        collection=COLLECTION, query=query, rerank=ranking_pb2.Rerank(enabled=False)
     )
     before = _compute_nanoseconds(triton)
     started = time.perf_counter()
@@ -96,14 +97,14 @@ def _measure(
     end_to_end = (time.perf_counter() - started) * 1000
     compute = (_compute_nanoseconds(triton) - before) / 1e6
     assert not reply.degraded
-    vector = _vector(channel, query)
+    vector, terms = _vector(channel, query), query_terms(query)
     return {
         "end_to_end": end_to_end,
         "gateway": reply.total_microseconds / 1000,
         **{_name(timing): timing.microseconds / 1000 for timing in reply.timings},
         "triton": compute,
         "faiss": sum(_timed(shard.dense.search, vector, WINDOW) for shard in shards),
-        "tantivy": sum(_timed(shard.lexical.search, query, WINDOW) for shard in shards),
+        "tantivy": sum(_timed(shard.lexical.search, terms, WINDOW) for shard in shards),
     }
 
 

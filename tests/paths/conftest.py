@@ -101,12 +101,13 @@ async def family(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fami
 
 @asynccontextmanager
 async def running(
-    state: Path, triton: FakeTriton, *, cache_megabytes: int = 0
+    state: Path, triton: FakeTriton, *, cache_megabytes: int = 0, replicas: int = 1
 ) -> AsyncIterator[Cluster]:
     """A cluster with two shards on the fake Triton, for the time of a block."""
     config = ClusterConfig(
         state=state,
         shards=2,
+        replicas=replicas,
         port=0,
         triton_address=triton.address,
         model_directory=triton.model_directory,

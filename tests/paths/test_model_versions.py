@@ -12,9 +12,9 @@ from tests.fakes.triton import FakeTriton
 from tests.paths.conftest import SECONDS, Family, running
 from tests.paths.test_cli import trireme
 from tests.paths.test_degraded import labels
-from trireme.v1 import collection_pb2, inference_pb2, search_pb2
+from trireme.v1 import collection_pb2, inference_pb2, ranking_pb2, search_pb2
 
-HYBRID_ALONE = search_pb2.Rerank(enabled=False)
+HYBRID_ALONE = ranking_pb2.Rerank(enabled=False)
 TEXTS = {"owl": "the owl hunts at night", "rates": "interest rates rose in the third quarter"}
 
 

@@ -17,9 +17,9 @@ from tests.fakes import models
 from tests.fakes.triton import FakeTriton, Fault
 from tests.paths.conftest import SECONDS, Family, running
 from tests.paths.test_degraded import labels
-from trireme.v1 import collection_pb2, search_pb2
+from trireme.v1 import collection_pb2, ranking_pb2, search_pb2
 
-HYBRID_ALONE = search_pb2.Rerank(enabled=False)
+HYBRID_ALONE = ranking_pb2.Rerank(enabled=False)
 SPARSE = search_pb2.SEARCH_MODE_SPARSE
 DENSE = search_pb2.SEARCH_MODE_DENSE
 # Of different lengths, so that the similarities disagree.
@@ -139,7 +139,7 @@ async def test_the_sparse_leg_ranks_by_the_inner_product_of_weights(family: Fami
 
 
 async def test_hybrid_fuses_every_leg_that_the_collection_has(family: Family) -> None:
-    settings = search_pb2.Fusion(k=10, dense_weight=1, lexical_weight=2, sparse_weight=4)
+    settings = ranking_pb2.Fusion(k=10, dense_weight=1, lexical_weight=2, sparse_weight=4)
     async with made(family, sparse_encoder=model("sparse_encoder")) as name:
         reply = await family.search(name, QUERY, fusion=settings, rerank=HYBRID_ALONE)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,13 @@ from deploy.models.export import export_directory
 from tests.contract.conftest import missing
 from tests.parity.tiny import write_transformer
 from tests.paths.conftest import SECONDS, Client
-from trireme.v1 import collection_pb2, search_pb2
+from trireme.v1 import collection_pb2, ranking_pb2, search_pb2
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-pytestmark = pytest.mark.triton
+pytestmark = [pytest.mark.triton, pytest.mark.usefixtures("quiet_libraries")]
 
-HYBRID_ALONE = search_pb2.Rerank(enabled=False)
+HYBRID_ALONE = ranking_pb2.Rerank(enabled=False)
 TEXTS = {
     "oars": "rowed by oarsmen",
     "many": "oarsmen oarsmen oarsmen rowed galley",
@@ -42,14 +41,6 @@ class Gateway(Client):
     """A gateway in front of a real Triton."""
 
     channel: grpc.aio.Channel
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quiet_libraries() -> Iterator[None]:
-    with warnings.catch_warnings():
-        for category in (DeprecationWarning, FutureWarning, UserWarning):
-            warnings.simplefilter("ignore", category)
-        yield
 
 
 @pytest.fixture(scope="module")

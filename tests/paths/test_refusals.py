@@ -11,7 +11,7 @@ from grpc_status import rpc_status
 
 from core.rpc import reason_of
 from tests.paths.conftest import SECONDS, Family
-from trireme.v1 import collection_pb2, document_pb2, inference_pb2, search_pb2
+from trireme.v1 import collection_pb2, document_pb2, inference_pb2, ranking_pb2, search_pb2
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
@@ -41,7 +41,7 @@ def upsert(*documents: document_pb2.Document) -> tuple[str, str, Any]:
         (search(query="long " * 400), INVALID, "TOO_LONG", "query"),
         (search(page_size=1001), INVALID, "OUT_OF_RANGE", "page_size"),
         (
-            search(fusion=search_pb2.Fusion(method=7)),  # type: ignore[arg-type]
+            search(fusion=ranking_pb2.Fusion(method=7)),  # type: ignore[arg-type]
             INVALID,
             "UNKNOWN_FUSION",
             "fusion.method",

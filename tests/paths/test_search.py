@@ -9,7 +9,7 @@ import pytest
 
 from core.rpc import reason_of
 from tests.paths.conftest import SECONDS, Family
-from trireme.v1 import collection_pb2, document_pb2, inference_pb2, search_pb2
+from trireme.v1 import collection_pb2, document_pb2, inference_pb2, ranking_pb2, search_pb2
 
 Leg = Literal["dense", "lexical"]
 
@@ -47,6 +47,7 @@ async def test_the_reply_says_what_was_done(family: Family, collection: str) -> 
     assert set(stages) == {
         "STAGE_WAIT",
         "STAGE_ENCODE",
+        "STAGE_STATISTICS",
         "STAGE_LEXICAL",
         "STAGE_DENSE",
         "STAGE_FUSE",
@@ -68,7 +69,7 @@ async def test_the_legs_run_side_by_side(family: Family, collection: str) -> Non
 
     start = {t.stage: t.start_microseconds for t in reply.timings}
     end = {t.stage: t.start_microseconds + t.microseconds for t in reply.timings}
-    assert start[search_pb2.STAGE_LEXICAL] < end[search_pb2.STAGE_ENCODE]
+    assert start[search_pb2.STAGE_STATISTICS] < end[search_pb2.STAGE_ENCODE]
     assert start[search_pb2.STAGE_ENCODE] < end[search_pb2.STAGE_LEXICAL]
 
 
@@ -120,7 +121,7 @@ async def test_one_leg_alone(
         "raft logs",
         mode=mode,
         min_position=position,
-        rerank=search_pb2.Rerank(enabled=False),
+        rerank=ranking_pb2.Rerank(enabled=False),
     )
 
     why = reply.hits[0].provenance

@@ -6,14 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.bm25 import Statistics
 from core.index_store import IndexStore
+from core.ranking_wish import OPEN, Z_SCORE, FusionWish, RankingWish
 from shard.snapshot import Snapshot, Terms
 from tests.fakes.publisher import WRITTEN, embed, token_of
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
-@pytest.fixture(params=[1, 2])
+@pytest.fixture(params=[1, 2, 3])
 def snapshot(tmp_path: Path, request: pytest.FixtureRequest) -> Snapshot:
     """Each format, through the same path as in a shard."""
     index = IndexStore.open(GOLDEN / f"format-{request.param}")
@@ -37,7 +39,7 @@ def test_its_dense_leg_answers(snapshot: Snapshot) -> None:
     found = snapshot.search_dense(embed("Galley slow and heavy"), 10)
 
     assert [candidate.id for candidate in found] == ["galley", "raft"]
-    # By inner product in format 1, by distance in format 2: nothing is nearer than 0.
+    # By inner product in format 1, by distance from format 2 on: nothing is nearer than 0.
     assert found[0].score == pytest.approx(1.0 if snapshot.manifest.format == 1 else 0.0)
 
 
@@ -60,6 +62,21 @@ def test_its_sparse_leg_answers(snapshot: Snapshot) -> None:
     # Each word stands once in its passage and weighs log(1 + 1).
     assert [each.id for each in found] == ["raft", "galley"]
     assert [each.score for each in found] == pytest.approx([3 * math.log(2), math.log(2)])
+
+
+def test_it_says_how_searches_rank(snapshot: Snapshot) -> None:
+    ranked = RankingWish(FusionWish(method=Z_SCORE, k=7.0), window=50)
+
+    assert snapshot.manifest.search_defaults == (ranked if snapshot.manifest.format == 3 else OPEN)
+
+
+def test_its_words_are_counted(snapshot: Snapshot) -> None:
+    # "Galley", "rowed by oarsmen slow and heavy"; "Floß", "made of reeds"; "Brigantine".
+    length = (1 + 6) + (1 + 3) + 1
+
+    assert snapshot.count_terms("reeds rowed rafts") == Statistics(
+        3, length, {"raft": 0, "reed": 1, "row": 1}
+    )
 
 
 def test_its_lexical_leg_answers(snapshot: Snapshot) -> None:

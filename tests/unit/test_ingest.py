@@ -13,10 +13,12 @@ import pytest
 from sqlalchemy import Connection, select, update
 
 from core import fsops
+from core.analysis import query_terms
 from core.documents import Document
 from core.errors import Fenced, StorageFull
 from core.lexical import META, LexicalReader
 from core.manifest import Manifest
+from core.ranking_wish import MIN_MAX, OPEN, FusionWish, RankingWish, RerankWish
 from core.segment import SPARSE, VECTORS
 from indexer import changes, heads
 from indexer.ownership import CRASHES_ALONE, Ownership
@@ -31,6 +33,8 @@ from tests.fakes.write_path import (
     terms_of,
     weights_of,
 )
+
+RANKING = RankingWish(FusionWish(MIN_MAX, k=20), RerankWish(enabled=False), window=50)
 
 
 @pytest.fixture
@@ -65,8 +69,7 @@ def lexical_ids(path: WritePath, directory: Path, query: str) -> int:
     """How many documents the published lexical index finds."""
     directory.mkdir()
     path.files().materialise(path.current().lexical, directory)
-    sequences, _ = LexicalReader.open(directory).search(query, 1_000)
-    return len(sequences)
+    return len(LexicalReader.open(directory).search(query_terms(query), 1_000).sequences)
 
 
 async def suspects(path: WritePath) -> list[tuple[str, int, bool, str]]:
@@ -74,6 +77,13 @@ async def suspects(path: WritePath) -> list[tuple[str, int, bool, str]]:
     return await path.shared.database.read(
         lambda connection: [tuple(row) for row in connection.execute(chosen.order_by(suspect.c.id))]
     )
+
+
+async def ranked_by(path: WritePath, wish: RankingWish) -> Manifest:
+    """The current manifest, once it has these search defaults."""
+    while path.current().search_defaults != wish:
+        await asyncio.sleep(0)
+    return path.current()
 
 
 async def test_a_new_collection_gets_an_empty_generation_at_once(path: WritePath) -> None:
@@ -521,7 +531,6 @@ async def test_terms_are_published_beside_the_vectors(weighed: WritePath) -> Non
     await weighed.index()
 
     manifest = weighed.current()
-    assert manifest.format == 2
     assert manifest.sparse_encoder is not None
     assert manifest.sparse_encoder.fingerprint == "fake-sparse"
     found = weights_of(weighed.files(), manifest)
@@ -572,3 +581,131 @@ async def test_a_prompt_is_embedded_whole_before_every_passage(path: WritePath) 
     for ids in segment.passages["token_ids"].to_pylist():
         assert ids[: len(wanted)] == wanted
         assert len(wanted) < len(ids) <= encoder.info.max_length - 2
+
+
+async def test_new_search_defaults_are_published_with_the_same_files(path: WritePath) -> None:
+    await path.upsert(*many(3))
+    ingest = path.ingest()
+    async with path.running(ingest.run()):
+        await path.caught_up(ingest)
+        before = path.current()
+        await path.rank_by(RANKING)
+        ingest.rank_by(RANKING)
+        after = await ranked_by(path, RANKING)
+        await path.rank_by(OPEN)
+        ingest.rank_by(OPEN)
+        again = await ranked_by(path, OPEN)
+
+    assert (before.search_defaults, before.sequence) == (OPEN, 3)
+    assert after.generation == before.generation + 1
+    assert after == replace(
+        before,
+        generation=after.generation,
+        previous=after.previous,
+        created_at=after.created_at,
+        search_defaults=RANKING,
+    )
+    assert again.generation == after.generation + 1
+    assert contents_of(path.files(), again) == contents_of(path.files(), before)
+
+
+async def test_a_generation_with_documents_has_the_search_defaults_too(path: WritePath) -> None:
+    ingest = path.ingest()
+    async with path.running(ingest.run()):
+        await path.caught_up(ingest)
+        await path.rank_by(RANKING)
+        ingest.rank_by(RANKING)
+        await ranked_by(path, RANKING)
+        receipt = await path.upsert(*many(3))
+        ingest.wake(receipt.position.sequences[0])
+        await path.caught_up(ingest)
+
+    assert (path.current().documents, path.current().search_defaults) == (3, RANKING)
+
+
+async def test_search_defaults_are_published_while_triton_is_down(path: WritePath) -> None:
+    await path.upsert(*many(2))
+    await path.index()
+    encoders(path).down = True
+    ingest = path.ingest()
+    async with path.running(ingest.run()):
+        receipt = await path.upsert(document("late"))
+        ingest.wake(receipt.position.sequences[0])
+        while not ingest.stall.reason:
+            await asyncio.sleep(0)
+        await path.rank_by(RANKING)
+        ingest.rank_by(RANKING)
+        ranked = await ranked_by(path, RANKING)
+        assert "Triton is down" in ingest.stall.reason
+        encoders(path).down = False
+        await path.caught_up(ingest)
+
+    assert ranked.documents == 2
+    assert (path.current().documents, path.current().search_defaults) == (3, RANKING)
+
+
+async def test_a_crash_between_storing_and_publishing_search_defaults_is_made_good(
+    tmp_path: Path,
+) -> None:
+    path = await WritePath.create(tmp_path)
+    await path.upsert(*many(3))
+    await path.index()
+    await path.rank_by(RANKING)
+    await path.close()
+    assert path.current().search_defaults == OPEN
+
+    fresh = await WritePath.create(tmp_path)
+    await fresh.index()
+    ranked = fresh.current()
+
+    assert ranked.search_defaults == RANKING
+    assert contents_of(fresh.files(), ranked) == contents_of(path.files(), path.current())
+    assert (await fresh.head()).manifest == ranked.name
+    await fresh.close()
+
+
+async def test_a_crash_at_any_write_leaves_the_old_search_defaults_or_the_new(
+    tmp_path: Path,
+) -> None:
+    before = await WritePath.create(tmp_path / "before")
+    await before.upsert(*many(2))
+    await before.index()
+    await before.rank_by(RANKING)
+    await before.close()
+    seen = set()
+    at = 0
+    is_through = False
+    while not is_through:
+        at += 1
+        shutil.copytree(tmp_path / "before", tmp_path / str(at))
+        path = await WritePath.create(tmp_path / str(at))
+        with failing_at(Fuse(at)) as fuse:
+            async with path.running(path.ingest().run_once()) as task:
+                while not task.done() and path.current().search_defaults == OPEN:
+                    await asyncio.sleep(0)
+                is_through = not task.done()
+        assert is_through or fuse.blown
+        seen.add(path.current().search_defaults)
+
+        async with path.running(path.ingest().run()):
+            ranked = await ranked_by(path, RANKING)
+
+        assert ranked.documents == 2
+        await path.close()
+
+    assert seen == {OPEN, RANKING}
+
+
+async def test_an_index_that_is_built_again_has_the_search_defaults(path: WritePath) -> None:
+    await path.upsert(*many(3))
+    await path.index()
+    await path.rank_by(RANKING)
+    fsops.remove_tree(path.shared.config.index_directory / path.record.uid)
+
+    fresh = await WritePath.create(path.shared.config.model_directory)
+    async with fresh.running(fresh.ingest().run()):
+        while fresh.files().read_current() is None:
+            await asyncio.sleep(0)
+
+    assert (fresh.current().documents, fresh.current().search_defaults) == (3, RANKING)
+    await fresh.close()

@@ -1,7 +1,6 @@
-"""The lexical leg ranks by BM25, takes any text as a query and survives restarts and damage."""
+"""The lexical index finds what was committed, by any text, and survives restarts and damage."""
 
 import json
-import math
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.analysis import query_terms
 from core.errors import CorruptFile, StorageFull
 from core.lexical import META, LexicalReader, LexicalWriter
 
@@ -38,34 +38,13 @@ def export(writer: LexicalWriter, tmp_path: Path) -> Export:
 
 
 def found(directory: Path, query: str, limit: int = 10) -> list[int]:
-    return [int(n) for n in LexicalReader.open(directory).search(query, limit)[0]]
+    return search(LexicalReader.open(directory), query, limit)
 
 
-def bm25(frequency: int, length: int, *, holding: int, documents: int, mean: float) -> float:
-    """Robertson and Zaragoza (2009) with k1 = 1.2, b = 0.75 and Lucene's idf."""
-    idf = math.log(1 + (documents - holding + 0.5) / (holding + 0.5))
-    return idf * frequency * 2.2 / (frequency + 1.2 * (1 - 0.75 + 0.75 * length / mean))
-
-
-def test_scores_are_bm25_over_title_and_text(writer: LexicalWriter, export: Export) -> None:
-    writer.put(1, "a", "ship", "ship sail wind")
-    writer.put(2, "b", "", "wind water")
-
-    sequences, scores = LexicalReader.open(export()).search("ship", 10)
-
-    assert sequences == [1]
-    assert scores[0] == pytest.approx(bm25(2, 4, holding=1, documents=2, mean=3.0), abs=1e-4)
-
-
-def test_a_term_that_the_query_repeats_counts_more_but_saturates(
-    writer: LexicalWriter, export: Export
-) -> None:
-    writer.put(1, "a", "", "ship")
-    reader = LexicalReader.open(export())
-
-    once, thrice = (reader.search(query, 1)[1][0] for query in ("ship", "ship ship ship"))
-
-    assert thrice == pytest.approx(once * 9 * 3 / (8 + 3), abs=1e-3)
+def search(reader: LexicalReader, query: str, limit: int = 10) -> list[int]:
+    """Sequences of what is found if every term weighs its repetition alone."""
+    numbers: list[int] = reader.search(query_terms(query), limit).sequences.tolist()
+    return numbers
 
 
 def test_words_match_by_stem_case_and_accent(writer: LexicalWriter, export: Export) -> None:
@@ -99,6 +78,38 @@ def test_what_has_no_words_finds_nothing(writer: LexicalWriter, export: Export) 
 
 def test_an_index_without_documents_finds_nothing(export: Export) -> None:
     assert found(export(), "ship") == []
+
+
+def test_candidates_are_scored_with_the_weights_given(
+    writer: LexicalWriter, export: Export
+) -> None:
+    writer.put(1, "a", "ship", "ship sail wind")
+    writer.put(2, "b", "", "wind water")
+    writer.put(3, "c", "", "nothing")
+
+    matches = LexicalReader.open(export()).search({"ship": 5.0, "wind": 0.5}, 1)
+
+    assert (matches.sequences.tolist(), matches.complete) == ([1], False)
+    assert matches.mean_length == pytest.approx((4 + 2 + 1) / 3)
+    saturation = 1.2 * (1 - 0.75 + 0.75 * 4 / matches.mean_length)
+    assert matches.lowest == pytest.approx(
+        5 * 2 / (2 + saturation) + 0.5 * 1 / (1 + saturation), rel=1e-6
+    )
+    assert matches.unscored == 0
+
+
+def test_live_documents_with_a_term_are_counted_whether_or_not_others_died(
+    writer: LexicalWriter, export: Export
+) -> None:
+    for sequence in range(1, 7):
+        writer.put(sequence, f"d{sequence}", "", "ship ship")
+    before = LexicalReader.open(export())
+    writer.delete("d1")
+    writer.put(7, "d2", "", "raft")
+    after = LexicalReader.open(export())
+
+    assert before.count(["ship", "raft", "sail"]) == {"ship": 6, "raft": 0, "sail": 0}
+    assert after.count(["ship", "raft", "sail"]) == {"ship": 6 - 2, "raft": 1, "sail": 0}
 
 
 @settings(max_examples=200, deadline=None)
@@ -141,17 +152,6 @@ def test_deleting_takes_one_document_and_no_other(writer: LexicalWriter, export:
     writer.delete("never was there")
 
     assert found(export(), "ship") == [2]
-
-
-def test_all_that_tie_with_the_last_are_found(writer: LexicalWriter, export: Export) -> None:
-    for sequence in range(1, 101):
-        writer.put(sequence, f"d{sequence}", "", "ship")
-    writer.put(101, "best", "", "ship ship")
-
-    sequences = found(export(), "ship", 2)
-
-    assert sequences[0] == 101
-    assert sorted(sequences) == list(range(1, 102))
 
 
 def test_an_export_does_not_change_with_the_index(writer: LexicalWriter, export: Export) -> None:
@@ -219,8 +219,8 @@ def test_threads_may_search_one_reader_at_a_time(writer: LexicalWriter, export: 
 
     def ask(number: int) -> None:
         for _ in range(100):
-            sequences, _ = reader.search(f"number {number}", 1)
-            if sequences[0] != number:
+            sequences = search(reader, f"{number}", 1)
+            if sequences != [number]:
                 wrong.append(sequences)
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(1, 9)]
@@ -244,7 +244,7 @@ def test_a_file_cut_short_is_corrupt_and_no_panic(
         path.write_bytes(data[: len(data) // 2])
 
     with pytest.raises(CorruptFile):
-        LexicalReader.open(directory).search("ship", 1)
+        LexicalReader.open(directory).search({"ship": 1.0}, 1)
 
 
 def test_a_full_disk_is_told_from_other_failures(

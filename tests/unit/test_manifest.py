@@ -15,6 +15,7 @@ from core.manifest import (
     SparseEncoderEntry,
     sha256_of,
 )
+from core.ranking_wish import FusionWish, RankingWish, RerankWish
 
 FILE = FileEntry("vectors.faiss", 4096, "a" * 64)
 DEAD = FileEntry("dead.bits", 1, "b" * 64)
@@ -49,26 +50,37 @@ SPARSE = replace(
 DISTANT = replace(MANIFEST, encoder=replace(MANIFEST.encoder, similarity="euclidean"))
 
 
-@pytest.mark.parametrize("manifest", [MANIFEST, SPARSE, DISTANT])
+RANKED = replace(
+    MANIFEST,
+    search_defaults=RankingWish(
+        FusionWish(method="min-max", dense_weight=0.5), RerankWish(enabled=False), window=200
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    "manifest", [MANIFEST, SPARSE, DISTANT, RANKED, replace(MANIFEST, format=1)]
+)
 def test_a_manifest_is_read_back_as_it_was_written(manifest: Manifest) -> None:
     assert Manifest.from_bytes(manifest.to_bytes()) == manifest
 
 
-def test_a_manifest_is_written_in_the_lowest_format_that_holds_it() -> None:
+def test_what_was_written_in_an_earlier_format_stays_in_it() -> None:
     def said(manifest: Manifest) -> tuple[int, bool, bool]:
         values = json.loads(manifest.to_bytes())
         return values["format"], "sparse_encoder" in values, "postings" in values["segments"][0]
 
-    assert said(MANIFEST) == (1, False, False)
-    assert said(DISTANT) == said(SPARSE) == (2, True, True)
+    first = Manifest.from_bytes(replace(MANIFEST, format=1).to_bytes())
+    second = Manifest.from_bytes(replace(SPARSE, format=2).to_bytes())
+
+    assert said(first) == (1, False, False)
+    assert said(second) == (2, True, True)
+    assert said(MANIFEST) == (FORMAT, True, True)
 
 
-def test_a_manifest_that_its_format_cannot_hold_is_refused() -> None:
-    values = json.loads(SPARSE.to_bytes())
-    del values["self_sha256"]
-
-    with pytest.raises(CorruptFile, match="format, 1"):
-        Manifest.from_bytes(signed({**values, "format": 1}))
+def test_search_defaults_are_written_only_where_something_is_said() -> None:
+    assert "search_defaults" not in json.loads(MANIFEST.to_bytes())
+    assert json.loads(RANKED.to_bytes())["search_defaults"]["fusion"]["method"] == "min-max"
 
 
 def test_equal_manifests_have_equal_bytes() -> None:

@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 
 from core.errors import InvalidInput, Unsupported
+from core.ranking_wire import METHOD_TO_PROTO
+from core.ranking_wish import MIN_MAX, OPEN, FusionWish, RankingWish, RerankWish
 from gateway.config import GatewayConfig
 from gateway.fusion import FusionSettings
 from gateway.query import DENSE, LEXICAL, SPARSE
-from gateway.service import query_from_proto
-from trireme.v1 import document_pb2, search_pb2
+from gateway.request_wire import query_from_proto
+from trireme.v1 import document_pb2, ranking_pb2, search_pb2
 
 CONFIG = GatewayConfig(
     address="127.0.0.1:0",
@@ -38,7 +40,7 @@ def test_defaults_are_those_of_the_contract() -> None:
 
 def test_a_weight_of_zero_is_not_the_default() -> None:
     query = query_from_proto(
-        request(fusion=search_pb2.Fusion(dense_weight=0), rerank=search_pb2.Rerank(weight=0)),
+        request(fusion=ranking_pb2.Fusion(dense_weight=0), rerank=ranking_pb2.Rerank(weight=0)),
         CONFIG,
     )
 
@@ -47,6 +49,68 @@ def test_a_weight_of_zero_is_not_the_default() -> None:
 
 def test_a_window_grows_with_the_page() -> None:
     assert query_from_proto(request(page_size=500), CONFIG).window == 500
+
+
+def test_what_the_request_leaves_open_is_as_the_collection_says() -> None:
+    asked = request(
+        fusion=ranking_pb2.Fusion(lexical_weight=0),
+        rerank=ranking_pb2.Rerank(depth=7),
+    )
+    defaults = RankingWish(
+        FusionWish(MIN_MAX, dense_weight=0.7, lexical_weight=0.3),
+        RerankWish(depth=50, weight=0.1),
+        window=300,
+    )
+
+    query = query_from_proto(asked, CONFIG).settled(defaults)
+
+    assert query.fusion == FusionSettings(MIN_MAX, 60, 0.7, 0, 1)
+    assert (query.rerank.enabled, query.rerank.depth, query.rerank.weight) == (True, 7, 0.1)
+    assert query.window == 300
+
+
+def test_a_collection_that_says_nothing_changes_nothing() -> None:
+    query = query_from_proto(request(window=40), CONFIG)
+
+    assert query.settled(OPEN) is query
+    assert query.settled(RankingWish(window=500)).window == 40
+
+
+def test_a_collections_window_grows_with_the_page_too() -> None:
+    query = query_from_proto(request(page_size=80), CONFIG)
+
+    assert query.settled(RankingWish(window=50)).window == 80
+
+
+def test_a_collection_can_switch_reranking_off_and_a_request_on_again() -> None:
+    off = RankingWish(rerank=RerankWish(enabled=False))
+    on = request(rerank=ranking_pb2.Rerank(enabled=True))
+
+    assert query_from_proto(request(), CONFIG).settled(off).rerank_depth == 0
+    assert query_from_proto(on, CONFIG).settled(off).rerank_depth == 20
+
+
+@pytest.mark.parametrize("method", METHOD_TO_PROTO)
+def test_every_method_can_be_asked_for(method: str) -> None:
+    asked = request(fusion=ranking_pb2.Fusion(method=METHOD_TO_PROTO[method]))
+
+    assert query_from_proto(asked, CONFIG).fusion.method == method
+
+
+def test_pages_groups_and_coverage_are_taken_over() -> None:
+    query = query_from_proto(
+        request(group_by="year", group_size=3, min_coverage=0.5, highlight=True), CONFIG
+    )
+
+    assert (query.group_by, query.group_size) == ("year", 3)
+    assert (query.min_coverage, query.highlight, query.page_token) == (0.5, True, "")
+    assert query_from_proto(request(group_by="year"), CONFIG).group_size == 1
+
+
+def test_a_longer_page_later_on_is_no_fault_of_the_window() -> None:
+    query = query_from_proto(request(page_token="t", page_size=50, window=20), CONFIG)
+
+    assert (query.page_token, query.page_size) == ("t", 50)
 
 
 @pytest.mark.parametrize(
@@ -83,21 +147,27 @@ def test_legs_are_chosen_by_mode_or_by_name(fields: dict[str, Any], legs: set[st
         ({"legs": [0]}, "OUT_OF_RANGE", "legs"),
         ({"legs": [9]}, "OUT_OF_RANGE", "legs"),
         ({"legs": [2, 2]}, "MALFORMED", "legs"),
+        ({"group_size": 2}, "MALFORMED", "group_size"),
+        ({"group_by": "year", "group_size": 101}, "OUT_OF_RANGE", "group_size"),
+        ({"group_by": "year", "group_size": -1}, "OUT_OF_RANGE", "group_size"),
+        ({"group_by": "x" * 129}, "TOO_LONG", "group_by"),
+        ({"min_coverage": 1.5}, "OUT_OF_RANGE", "min_coverage"),
+        ({"min_coverage": float("nan")}, "OUT_OF_RANGE", "min_coverage"),
         (
-            {"fusion": search_pb2.Fusion(sparse_weight=101)},
+            {"fusion": ranking_pb2.Fusion(sparse_weight=101)},
             "OUT_OF_RANGE",
             "fusion.sparse_weight",
         ),
-        ({"fusion": search_pb2.Fusion(method=99)}, "UNKNOWN_FUSION", "fusion.method"),  # type: ignore[arg-type]
-        ({"fusion": search_pb2.Fusion(k=0)}, "OUT_OF_RANGE", "fusion.k"),
-        ({"fusion": search_pb2.Fusion(k=float("nan"))}, "OUT_OF_RANGE", "fusion.k"),
+        ({"fusion": ranking_pb2.Fusion(method=99)}, "UNKNOWN_FUSION", "fusion.method"),  # type: ignore[arg-type]
+        ({"fusion": ranking_pb2.Fusion(k=0)}, "OUT_OF_RANGE", "fusion.k"),
+        ({"fusion": ranking_pb2.Fusion(k=float("nan"))}, "OUT_OF_RANGE", "fusion.k"),
         (
-            {"fusion": search_pb2.Fusion(lexical_weight=-1)},
+            {"fusion": ranking_pb2.Fusion(lexical_weight=-1)},
             "OUT_OF_RANGE",
             "fusion.lexical_weight",
         ),
-        ({"rerank": search_pb2.Rerank(depth=201)}, "OUT_OF_RANGE", "rerank.depth"),
-        ({"rerank": search_pb2.Rerank(weight=1.5)}, "OUT_OF_RANGE", "rerank.weight"),
+        ({"rerank": ranking_pb2.Rerank(depth=201)}, "OUT_OF_RANGE", "rerank.depth"),
+        ({"rerank": ranking_pb2.Rerank(weight=1.5)}, "OUT_OF_RANGE", "rerank.weight"),
         (
             {
                 "min_position": document_pb2.Position(

@@ -1,5 +1,6 @@
 """A segment finds what was written into it, exactly, and no more than what is alive."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,20 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from core.analysis import words_of
 from core.documents import AttributeValue, Document
 from core.errors import CorruptFile, TriremeError
 from core.merging import merge_segments
 from core.searching import heaviest_documents, nearest_documents
-from core.segment import (
-    FILES,
-    SPARSE,
-    Segment,
-    StoredDocument,
-    StoredPassage,
-    keys_of,
-    pack_dead,
-    write_segment,
-)
+from core.segment import FILES, SPARSE, Segment, pack_dead, write_segment
+from core.segment_tables import StoredDocument, StoredPassage, keys_of
 from core.similarity import SIMILARITIES
 from core.sparse import Postings
 from core.wire import document_to_proto
@@ -192,14 +186,11 @@ def test_documents_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert segment.find("schon") is None
 
 
-def test_a_document_of_unknown_time_is_serialised_as_it_is_read(tmp_path: Path) -> None:
+def test_a_document_of_unknown_time_is_read_as_it_was_written(tmp_path: Path) -> None:
     stored = StoredDocument(1, Document("a", "", "text", {}, 1, None))
     paths = write_segment(tmp_path, [stored], [], np.zeros((0, DIMENSION), np.float32))
-    segment = Segment.open({path.name: path for path in paths})
 
-    serialised = document_pb2.Document.FromString(segment.serialised(0))
-
-    assert serialised == document_to_proto(segment.read(0).document)
+    assert Segment.open({path.name: path for path in paths}).read(0) == stored
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
@@ -231,7 +222,7 @@ def test_of_two_versions_in_one_segment_the_live_one_is_found(tmp_path: Path) ->
 
 
 def test_ids_of_one_key_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.segment.key_of", lambda document_id: 7)
+    monkeypatch.setattr("core.segment_tables.key_of", lambda document_id: 7)
 
     segment = Segment.open(write(tmp_path / "s", {"a": [axis(0)], "b": [axis(1)]}))
 
@@ -253,6 +244,22 @@ def test_merging_keeps_what_is_alive_in_order_of_sequence(tmp_path: Path) -> Non
     assert merged.vectors.tolist() == [axis(0), axis(2), axis(3)]
     assert [row and merged.best_passage(row, None) is None for row in (1, 2)] == [True, False]
     assert search(merged, axis(3), 1) == [("c", 1.0)]
+
+
+def test_words_and_lengths_move_with_their_documents(tmp_path: Path) -> None:
+    late = Segment.open(write(tmp_path / "late", {"two words": [axis(2)], "gone": [axis(0)]}, 10))
+    early = Segment.open(write(tmp_path / "early", {"now three words": [axis(0)]}, 1))
+    buried = kill(late, tmp_path, "gone")
+    (tmp_path / "merged").mkdir()
+
+    paths = merge_segments([buried, early], tmp_path / "merged")
+    merged = Segment.open({path.name: path for path in paths})
+
+    assert (late.live_length, buried.live_length) == (2 + 1, 2)
+    assert (merged.lengths.tolist(), merged.live_length) == ([3, 2], 3 + 2)
+    offsets, words = merged.words
+    own = [words[a:b].tolist() for a, b in itertools.pairwise(offsets)]
+    assert own == [words_of("", text)[0].tolist() for text in ("now three words", "two words")]
 
 
 def test_the_sparse_leg_ranks_documents_by_their_heaviest_passage(tmp_path: Path) -> None:

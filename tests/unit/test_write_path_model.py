@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from core.documents import Document
+from core.ranking_wish import OPEN, RankingWish
 from indexer import changes
 from indexer.passages import windows
 from tests.fakes import models
@@ -50,7 +51,10 @@ def expected_weights(text: str) -> list[dict[int, float]]:
 
 
 class WritePathModel(RuleBasedStateMachine):
-    """`truth` maps the id of every live document to its version and text."""
+    """`truth` maps the id of every live document to its version and text.
+
+    `ranking` is how searches of the collection rank.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,6 +67,7 @@ class WritePathModel(RuleBasedStateMachine):
             )
         )
         self.truth: dict[str, tuple[int, str]] = {}
+        self.ranking = OPEN
         self.writes: dict[str, int] = {}
         self.checked: set[str] = set()
 
@@ -86,6 +91,11 @@ class WritePathModel(RuleBasedStateMachine):
             self.writes[id] += 1
         assert receipt.count == len(gone)
 
+    @rule(window=st.none() | st.integers(1, 9))
+    def rank_by(self, window: int | None) -> None:
+        self.ranking = RankingWish(window=window)
+        self.run(self.path.rank_by(self.ranking))
+
     @rule()
     def index(self) -> None:
         self.run(self.path.index())
@@ -96,6 +106,7 @@ class WritePathModel(RuleBasedStateMachine):
         assert found == {id: version for id, (version, _) in self.truth.items()}
         weighed = weights_of(self.path.files(), self.path.current())
         assert weighed == {id: expected_weights(text) for id, (_, text) in self.truth.items()}
+        assert self.path.current().search_defaults == self.ranking
 
     @rule(at=st.integers(1, 120))
     def die_while_indexing(self, at: int) -> None:
