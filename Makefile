@@ -50,10 +50,12 @@ faults: models ## Kill every role while documents stream in (slow)
 	@$(BIN)/python -m pytest -m faults -s
 
 .PHONY: bench
-bench: models ## Measure overhead, freshness and encoding; prints ratios (slow)
+bench: models ## Measure overhead, freshness, encoding, deadlines, pages (slow)
 	@$(BIN)/python -m tests.load.overhead
 	@$(BIN)/python -m tests.load.freshness
 	@$(BIN)/python -m tests.load.encoding
+	@$(BIN)/python -m tests.load.deadlines
+	@$(BIN)/python -m tests.load.pages
 
 .PHONY: eval
 eval: setup ## Measure quality on a BEIR folder: make eval DATA=path/to/scifact
