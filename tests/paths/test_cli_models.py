@@ -45,7 +45,7 @@ async def test_a_collection_is_made_with_the_models_that_are_named(
     )
     assert code == 0
     assert "galley" in output
-    assert "encode_sparse" in output
+    assert "encode sparse" in output
 
     code, output, _ = await trireme("search", name, "oarsmen", "--json", *at, journals=tmp_path)
     reply = json.loads(output)
