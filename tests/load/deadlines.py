@@ -68,7 +68,7 @@ class Outcomes:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--corpus", type=Path, help="JSON lines, plain or .gz")
-    parser.add_argument("--queries", type=int, default=300, help="per deadline")
+    parser.add_argument("--queries", type=int, default=100, help="per deadline")
     parser.add_argument("--clients", type=int, default=1)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="trireme-deadlines-") as folder:

@@ -32,6 +32,7 @@ from deploy.local.docstrings import standard_library
 from trireme.v1 import document_pb2, document_pb2_grpc, search_pb2, search_pb2_grpc
 
 COLLECTION = "pages"
+WRITERS = 4
 SECONDS = 30.0
 FIRST_PAGE_SIZE = 10
 QUERIES = (
@@ -112,7 +113,11 @@ async def _measure(address: str, documents: Sequence[Document], asked: argparse.
     tally = Tally()
     numbers = iter(range(asked.walks))
     async with open_channel(address) as channel:
-        writing = asyncio.create_task(_write(channel, documents, asked.rate, tally))
+        # One alone would wait for its acknowledgements longer than the rate allows.
+        writing = [
+            asyncio.create_task(_write(channel, documents, asked.rate / WRITERS, tally, seed))
+            for seed in range(WRITERS)
+        ]
 
         async def walk_on(walker: int) -> None:
             # Walks begin evenly, as they end.
@@ -123,16 +128,21 @@ async def _measure(address: str, documents: Sequence[Document], asked: argparse.
         try:
             await asyncio.gather(*map(walk_on, range(asked.at_once)))
         finally:
-            writing.cancel()
+            for writer in writing:
+                writer.cancel()
     return tally
 
 
 async def _write(
-    channel: grpc.aio.Channel, documents: Sequence[Document], rate: float, tally: Tally
+    channel: grpc.aio.Channel,
+    documents: Sequence[Document],
+    rate: float,
+    tally: Tally,
+    seed: int,
 ) -> None:
     """Changes, deletes and adds documents for ever, `rate` of them per second."""
     stub = document_pb2_grpc.DocumentServiceStub(channel)
-    chance, started = random.Random(1), time.perf_counter()
+    chance, started = random.Random(seed), time.perf_counter()
     for number in itertools.count():
         await asyncio.sleep(started + number / rate - time.perf_counter())
         document = chance.choice(documents)
@@ -143,7 +153,7 @@ async def _write(
                 timeout=SECONDS,
             )
         else:
-            id = document.id if kind < 0.8 else f"{document.id}#{number}"
+            id = document.id if kind < 0.8 else f"{document.id}#{seed}-{number}"
             text = f"{chance.choice(QUERIES)} {document.text}"
             message = document_to_proto(replace(document, id=id, text=text))
             await stub.UpsertDocuments(
