@@ -70,8 +70,12 @@ def _models(collection: collection_pb2.Collection) -> str:
 def _table(collections: Sequence[collection_pb2.Collection]) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="dim")
     for heading in ("collection", "documents", "encoder", "shard", "generation", "changes", "lag"):
+        # A name that is cut short is of no use to the next command.
         table.add_column(
-            heading, justify="left" if heading in ("collection", "encoder") else "right"
+            heading,
+            justify="left" if heading in ("collection", "encoder") else "right",
+            no_wrap=heading == "collection",
+            overflow="fold",
         )
     table.add_column("set aside", justify="right")
     table.add_column("")
