@@ -32,7 +32,6 @@ _COLLECTION_FILE = "collection.json"
 _DELETED_FILE = "DELETED"
 _CURRENT_FILE = "CURRENT"
 _MUTABLE = "meta.json"
-_CHUNK_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -268,14 +268,6 @@ class Segment:
         """The sequence number of every document row, ascending."""
         return self._sequences
 
-    def find_sequences(self, sequences: Rows) -> Rows:
-        """The row of each sequence number, -1 where it is not here or dead."""
-        if not len(self._sequences):
-            return np.full(len(sequences), -1)
-        rows = np.minimum(np.searchsorted(self._sequences, sequences), len(self._sequences) - 1)
-        found = (self._sequences[rows] == sequences) & ~self.dead[rows]
-        return np.where(found, rows, -1)
-
     def find(self, document_id: str) -> int | None:
         """The row of a live document, None if it is not here."""
         row = int(self.find_ids([document_id], keys_of([document_id]))[0])

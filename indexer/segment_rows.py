@@ -61,8 +61,3 @@ class SegmentRows:
     def dead_passages(self) -> int:
         """Their passages."""
         return int(self.passages[self.dead].sum())
-
-    def living(self) -> tuple[list[int], list[int]]:
-        """Sequences and passage counts of the live documents."""
-        alive = ~self.dead
-        return self.sequences[alive].tolist(), self.passages[alive].tolist()

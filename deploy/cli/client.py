@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -78,8 +77,3 @@ def explain(error: grpc.RpcError, address: str | None) -> str:
         where = resolve(address)
         return f"nothing answers at {where}; is the cluster up? (`trireme up`, or give --address)"
     return f"{details} [{reason or code.name}]"
-
-
-def interactive() -> bool:
-    """Whether a person is watching."""
-    return console.is_terminal and os.environ.get("TERM") != "dumb"

@@ -42,11 +42,6 @@ def list_models(repository: Path) -> list[RepositoryModel]:
     return [model for path in paths for model in read_versions(path.parent)]
 
 
-def read_model(directory: Path) -> RepositoryModel:
-    """The newest version in the model's `directory`, or version 1 if none was exported yet."""
-    return read_versions(directory)[-1]
-
-
 def read_versions(directory: Path) -> list[RepositoryModel]:
     """The versions in the model's `directory`, oldest first; version 1 if none was exported yet."""
     path = directory / "config.pbtxt"

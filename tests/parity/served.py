@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from deploy.models import tracing
-from deploy.models.repository import read_model
+from deploy.models.repository import read_versions
 
 Floats = NDArray[np.float32]
 
@@ -21,7 +21,7 @@ class Served:
     """The newest version of an exported model."""
 
     def __init__(self, directory: Path) -> None:
-        self.info = read_model(directory).info
+        self.info = read_versions(directory)[-1].info
         self._module: Any = tracing.load((directory / self.info.version / "model.pt").read_bytes())
         self._tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
         self._tokenizer.enable_truncation(self.info.max_length)
