@@ -24,44 +24,49 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from trireme.v1 import filter_pb2 as trireme_dot_v1_dot_filter__pb2
+from trireme.v1 import lexical_pb2 as trireme_dot_v1_dot_lexical__pb2
 from trireme.v1 import ranking_pb2 as trireme_dot_v1_dot_ranking__pb2
+from trireme.v1 import vector_index_pb2 as trireme_dot_v1_dot_vector__index__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btrireme/v1/collection.proto\x12\ntrireme.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18trireme/v1/ranking.proto\"\x94\x03\n\nCollection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x13\n\x0bshard_count\x18\x03 \x01(\r\x12)\n\x07\x65ncoder\x18\x04 \x01(\x0b\x32\x18.trireme.v1.ModelVersion\x12(\n\tpassaging\x18\x05 \x01(\x0b\x32\x15.trireme.v1.Passaging\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x64ocument_count\x18\x07 \x01(\x03\x12)\n\x06shards\x18\x08 \x03(\x0b\x32\x19.trireme.v1.ShardProgress\x12\x12\n\ndimensions\x18\t \x01(\x05\x12\x30\n\x0esparse_encoder\x18\n \x01(\x0b\x32\x18.trireme.v1.ModelVersion\x12\x12\n\nsimilarity\x18\x0b \x01(\t\x12\x33\n\x0fsearch_defaults\x18\x0c \x01(\x0b\x32\x1a.trireme.v1.SearchDefaults\"C\n\x0cModelVersion\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\"7\n\tPassaging\x12\x12\n\nmax_tokens\x18\x01 \x01(\x05\x12\x16\n\x0eoverlap_tokens\x18\x02 \x01(\x05\"\x96\x01\n\rShardProgress\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x15\n\rhead_sequence\x18\x02 \x01(\x03\x12\x18\n\x10indexed_sequence\x18\x03 \x01(\x03\x12\x12\n\ngeneration\x18\x04 \x01(\x03\x12\x19\n\x11quarantined_count\x18\x05 \x01(\x03\x12\x16\n\x0estalled_reason\x18\x06 \x01(\t\"E\n\x17\x43reateCollectionRequest\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.trireme.v1.Collection\"F\n\x18\x43reateCollectionResponse\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.trireme.v1.Collection\"$\n\x14GetCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x15GetCollectionResponse\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.trireme.v1.Collection\"?\n\x16ListCollectionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x17ListCollectionsResponse\x12+\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x16.trireme.v1.Collection\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\'\n\x17\x44\x65leteCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1a\n\x18\x44\x65leteCollectionResponse\"v\n\x17UpdateCollectionRequest\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.trireme.v1.Collection\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"F\n\x18UpdateCollectionResponse\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.trireme.v1.Collection2\xe2\x03\n\x11\x43ollectionService\x12]\n\x10\x43reateCollection\x12#.trireme.v1.CreateCollectionRequest\x1a$.trireme.v1.CreateCollectionResponse\x12T\n\rGetCollection\x12 .trireme.v1.GetCollectionRequest\x1a!.trireme.v1.GetCollectionResponse\x12Z\n\x0fListCollections\x12\".trireme.v1.ListCollectionsRequest\x1a#.trireme.v1.ListCollectionsResponse\x12]\n\x10UpdateCollection\x12#.trireme.v1.UpdateCollectionRequest\x1a$.trireme.v1.UpdateCollectionResponse\x12]\n\x10\x44\x65leteCollection\x12#.trireme.v1.DeleteCollectionRequest\x1a$.trireme.v1.DeleteCollectionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1btrireme/v1/collection.proto\x12\ntrireme.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17trireme/v1/filter.proto\x1a\x18trireme/v1/lexical.proto\x1a\x18trireme/v1/ranking.proto\x1a\x1dtrireme/v1/vector_index.proto\"\xe2\x04\n\nCollection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x13\n\x0bshard_count\x18\x03 \x01(\r\x12)\n\x07\x65ncoder\x18\x04 \x01(\x0b\x32\x18.trireme.v1.ModelVersion\x12(\n\tpassaging\x18\x05 \x01(\x0b\x32\x15.trireme.v1.Passaging\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x64ocument_count\x18\x07 \x01(\x03\x12)\n\x06shards\x18\x08 \x03(\x0b\x32\x19.trireme.v1.ShardProgress\x12\x12\n\ndimensions\x18\t \x01(\x05\x12\x30\n\x0esparse_encoder\x18\n \x01(\x0b\x32\x18.trireme.v1.ModelVersion\x12\x12\n\nsimilarity\x18\x0b \x01(\t\x12\x33\n\x0fsearch_defaults\x18\x0c \x01(\x0b\x32\x1a.trireme.v1.SearchDefaults\x12,\n\x06schema\x18\r \x01(\x0b\x32\x1c.trireme.v1.CollectionSchema\x12,\n\x07lexical\x18\x0e \x01(\x0b\x32\x1b.trireme.v1.LexicalSettings\x12-\n\x0cvector_index\x18\x0f \x01(\x0b\x32\x17.trireme.v1.VectorIndex\x12\x0f\n\x07\x61liases\x18\x10 \x03(\t\x12\x30\n\x0bother_index\x18\x12 \x01(\x0b\x32\x1b.trireme.v1.CollectionIndex\"C\n\x0cModelVersion\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\"\xfc\x01\n\x0f\x43ollectionIndex\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\x07\x65ncoder\x18\x02 \x01(\x0b\x32\x18.trireme.v1.ModelVersion\x12(\n\tpassaging\x18\x03 \x01(\x0b\x32\x15.trireme.v1.Passaging\x12\x12\n\ndimensions\x18\x04 \x01(\x05\x12\x30\n\x0esparse_encoder\x18\x05 \x01(\x0b\x32\x18.trireme.v1.ModelVersion\x12\x12\n\nsimilarity\x18\x06 \x01(\t\x12,\n\x07lexical\x18\x07 \x01(\x0b\x32\x1b.trireme.v1.LexicalSettings\"7\n\tPassaging\x12\x12\n\nmax_tokens\x18\x01 \x01(\x05\x12\x16\n\x0eoverlap_tokens\x18\x02 \x01(\x05\"\xaa\x02\n\rShardProgress\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x15\n\rhead_sequence\x18\x02 \x01(\x03\x12\x18\n\x10indexed_sequence\x18\x03 \x01(\x03\x12\x12\n\ngeneration\x18\x04 \x01(\x03\x12\x19\n\x11quarantined_count\x18\x05 \x01(\x03\x12\x16\n\x0estalled_reason\x18\x06 \x01(\t\x12\x13\n\x0blag_changes\x18\x07 \x01(\x03\x12\x13\n\x0blag_seconds\x18\x08 \x01(\x01\x12\x1c\n\x14\x64ocuments_per_second\x18\t \x01(\x01\x12\x33\n\x0fvector_segments\x18\n \x03(\x0b\x32\x1a.trireme.v1.VectorSegments\x12\x15\n\rvector_recall\x18\x0b \x01(\x01\"E\n\x17\x43reateCollectionRequest\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.trireme.v1.Collection\"F\n\x18\x43reateCollectionResponse\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.trireme.v1.Collection\"$\n\x14GetCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x15GetCollectionResponse\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.trireme.v1.Collection\"?\n\x16ListCollectionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x17ListCollectionsResponse\x12+\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x16.trireme.v1.Collection\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\'\n\x17\x44\x65leteCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1a\n\x18\x44\x65leteCollectionResponse\"v\n\x17UpdateCollectionRequest\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.trireme.v1.Collection\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"F\n\x18UpdateCollectionResponse\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.trireme.v1.Collection2\xe2\x03\n\x11\x43ollectionService\x12]\n\x10\x43reateCollection\x12#.trireme.v1.CreateCollectionRequest\x1a$.trireme.v1.CreateCollectionResponse\x12T\n\rGetCollection\x12 .trireme.v1.GetCollectionRequest\x1a!.trireme.v1.GetCollectionResponse\x12Z\n\x0fListCollections\x12\".trireme.v1.ListCollectionsRequest\x1a#.trireme.v1.ListCollectionsResponse\x12]\n\x10UpdateCollection\x12#.trireme.v1.UpdateCollectionRequest\x1a$.trireme.v1.UpdateCollectionResponse\x12]\n\x10\x44\x65leteCollection\x12#.trireme.v1.DeleteCollectionRequest\x1a$.trireme.v1.DeleteCollectionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trireme.v1.collection_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_COLLECTION']._serialized_start=137
-  _globals['_COLLECTION']._serialized_end=541
-  _globals['_MODELVERSION']._serialized_start=543
-  _globals['_MODELVERSION']._serialized_end=610
-  _globals['_PASSAGING']._serialized_start=612
-  _globals['_PASSAGING']._serialized_end=667
-  _globals['_SHARDPROGRESS']._serialized_start=670
-  _globals['_SHARDPROGRESS']._serialized_end=820
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=822
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=891
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=893
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=963
-  _globals['_GETCOLLECTIONREQUEST']._serialized_start=965
-  _globals['_GETCOLLECTIONREQUEST']._serialized_end=1001
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=1003
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=1070
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=1072
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=1135
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=1137
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=1232
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=1234
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=1273
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=1275
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=1301
-  _globals['_UPDATECOLLECTIONREQUEST']._serialized_start=1303
-  _globals['_UPDATECOLLECTIONREQUEST']._serialized_end=1421
-  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_start=1423
-  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_end=1493
-  _globals['_COLLECTIONSERVICE']._serialized_start=1496
-  _globals['_COLLECTIONSERVICE']._serialized_end=1978
+  _globals['_COLLECTION']._serialized_start=219
+  _globals['_COLLECTION']._serialized_end=829
+  _globals['_MODELVERSION']._serialized_start=831
+  _globals['_MODELVERSION']._serialized_end=898
+  _globals['_COLLECTIONINDEX']._serialized_start=901
+  _globals['_COLLECTIONINDEX']._serialized_end=1153
+  _globals['_PASSAGING']._serialized_start=1155
+  _globals['_PASSAGING']._serialized_end=1210
+  _globals['_SHARDPROGRESS']._serialized_start=1213
+  _globals['_SHARDPROGRESS']._serialized_end=1511
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=1513
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=1582
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=1584
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=1654
+  _globals['_GETCOLLECTIONREQUEST']._serialized_start=1656
+  _globals['_GETCOLLECTIONREQUEST']._serialized_end=1692
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=1694
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=1761
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=1763
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=1826
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=1828
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=1923
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=1925
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=1964
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=1966
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=1992
+  _globals['_UPDATECOLLECTIONREQUEST']._serialized_start=1994
+  _globals['_UPDATECOLLECTIONREQUEST']._serialized_end=2112
+  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_start=2114
+  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_end=2184
+  _globals['_COLLECTIONSERVICE']._serialized_start=2187
+  _globals['_COLLECTIONSERVICE']._serialized_end=2669
 # @@protoc_insertion_point(module_scope)

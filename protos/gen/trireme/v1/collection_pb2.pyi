@@ -9,7 +9,10 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from trireme.v1 import filter_pb2 as _filter_pb2
+from trireme.v1 import lexical_pb2 as _lexical_pb2
 from trireme.v1 import ranking_pb2 as _ranking_pb2
+from trireme.v1 import vector_index_pb2 as _vector_index_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -39,6 +42,11 @@ class Collection(_message.Message):
     SPARSE_ENCODER_FIELD_NUMBER: _builtins.int
     SIMILARITY_FIELD_NUMBER: _builtins.int
     SEARCH_DEFAULTS_FIELD_NUMBER: _builtins.int
+    SCHEMA_FIELD_NUMBER: _builtins.int
+    LEXICAL_FIELD_NUMBER: _builtins.int
+    VECTOR_INDEX_FIELD_NUMBER: _builtins.int
+    ALIASES_FIELD_NUMBER: _builtins.int
+    OTHER_INDEX_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """1 to 63 characters: lower-case letters, digits, `-` and `_`, starting with a letter."""
     uid: _builtins.str
@@ -88,6 +96,34 @@ class Collection(_message.Message):
         by UpdateCollection.
         """
 
+    @_builtins.property
+    def schema(self) -> _filter_pb2.CollectionSchema:
+        """Which attributes documents have, for filters. At creation those that are to be checked when
+        documents are written; in a reply those that documents have, too. Cannot be changed.
+        """
+
+    @_builtins.property
+    def lexical(self) -> _lexical_pb2.LexicalSettings:
+        """What counts as a word. Absent at creation: English, titles as much as texts. Cannot be changed:
+        index into a new collection, or migrate.
+        """
+
+    @_builtins.property
+    def vector_index(self) -> _vector_index_pb2.VectorIndex:
+        """How vectors are indexed. Absent at creation: as VectorIndex says. Can be changed by
+        UpdateCollection, for segments that are sealed from then on. In a reply with all defaults filled in.
+        """
+
+    @_builtins.property
+    def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. Second names of it, ascending; see AliasService."""
+
+    @_builtins.property
+    def other_index(self) -> Global___CollectionIndex:
+        """Output only. A second index that is kept up to date while a migration is under way: its target, or
+        after the switch its source. See MigrationService.
+        """
+
     def __init__(
         self,
         *,
@@ -103,10 +139,15 @@ class Collection(_message.Message):
         sparse_encoder: Global___ModelVersion | None = ...,
         similarity: _builtins.str = ...,
         search_defaults: _ranking_pb2.SearchDefaults | None = ...,
+        schema: _filter_pb2.CollectionSchema | None = ...,
+        lexical: _lexical_pb2.LexicalSettings | None = ...,
+        vector_index: _vector_index_pb2.VectorIndex | None = ...,
+        aliases: _abc.Iterable[_builtins.str] | None = ...,
+        other_index: Global___CollectionIndex | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "encoder", b"encoder", "passaging", b"passaging", "search_defaults", b"search_defaults", "sparse_encoder", b"sparse_encoder"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "encoder", b"encoder", "lexical", b"lexical", "other_index", b"other_index", "passaging", b"passaging", "schema", b"schema", "search_defaults", b"search_defaults", "sparse_encoder", b"sparse_encoder", "vector_index", b"vector_index"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "dimensions", b"dimensions", "document_count", b"document_count", "encoder", b"encoder", "name", b"name", "passaging", b"passaging", "search_defaults", b"search_defaults", "shard_count", b"shard_count", "shards", b"shards", "similarity", b"similarity", "sparse_encoder", b"sparse_encoder", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "create_time", b"create_time", "dimensions", b"dimensions", "document_count", b"document_count", "encoder", b"encoder", "lexical", b"lexical", "name", b"name", "other_index", b"other_index", "passaging", b"passaging", "schema", b"schema", "search_defaults", b"search_defaults", "shard_count", b"shard_count", "shards", b"shards", "similarity", b"similarity", "sparse_encoder", b"sparse_encoder", "uid", b"uid", "vector_index", b"vector_index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -141,6 +182,62 @@ class ModelVersion(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelVersion: _TypeAlias = ModelVersion  # noqa: Y015
+
+@_typing.final
+class CollectionIndex(_message.Message):
+    """CollectionIndex is an index over all documents of a collection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ENCODER_FIELD_NUMBER: _builtins.int
+    PASSAGING_FIELD_NUMBER: _builtins.int
+    DIMENSIONS_FIELD_NUMBER: _builtins.int
+    SPARSE_ENCODER_FIELD_NUMBER: _builtins.int
+    SIMILARITY_FIELD_NUMBER: _builtins.int
+    LEXICAL_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name among shards: the collection's own for its first index, followed by `~` and a number for
+    later ones. Searches that name it see that index alone.
+    """
+    dimensions: _builtins.int
+    """As in Collection."""
+    similarity: _builtins.str
+    """As in Collection."""
+    @_builtins.property
+    def encoder(self) -> Global___ModelVersion:
+        """As in Collection."""
+
+    @_builtins.property
+    def passaging(self) -> Global___Passaging:
+        """As in Collection."""
+
+    @_builtins.property
+    def sparse_encoder(self) -> Global___ModelVersion:
+        """As in Collection."""
+
+    @_builtins.property
+    def lexical(self) -> _lexical_pb2.LexicalSettings:
+        """As in Collection."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        encoder: Global___ModelVersion | None = ...,
+        passaging: Global___Passaging | None = ...,
+        dimensions: _builtins.int = ...,
+        sparse_encoder: Global___ModelVersion | None = ...,
+        similarity: _builtins.str = ...,
+        lexical: _lexical_pb2.LexicalSettings | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["encoder", b"encoder", "lexical", b"lexical", "passaging", b"passaging", "sparse_encoder", b"sparse_encoder"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dimensions", b"dimensions", "encoder", b"encoder", "lexical", b"lexical", "name", b"name", "passaging", b"passaging", "similarity", b"similarity", "sparse_encoder", b"sparse_encoder"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CollectionIndex: _TypeAlias = CollectionIndex  # noqa: Y015
 
 @_typing.final
 class Passaging(_message.Message):
@@ -182,6 +279,11 @@ class ShardProgress(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     QUARANTINED_COUNT_FIELD_NUMBER: _builtins.int
     STALLED_REASON_FIELD_NUMBER: _builtins.int
+    LAG_CHANGES_FIELD_NUMBER: _builtins.int
+    LAG_SECONDS_FIELD_NUMBER: _builtins.int
+    DOCUMENTS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    VECTOR_SEGMENTS_FIELD_NUMBER: _builtins.int
+    VECTOR_RECALL_FIELD_NUMBER: _builtins.int
     shard: _builtins.int
     """Number of the shard, from 0."""
     head_sequence: _builtins.int
@@ -194,6 +296,20 @@ class ShardProgress(_message.Message):
     """Documents that could not be indexed and were set aside."""
     stalled_reason: _builtins.str
     """Why indexing of this shard stands still now, for people; empty if it does not."""
+    lag_changes: _builtins.int
+    """Changes that are accepted and not published: `head_sequence` less `indexed_sequence`."""
+    lag_seconds: _builtins.float
+    """Age in seconds of the oldest of them that is being worked on, 0 if there is none."""
+    documents_per_second: _builtins.float
+    """Documents published in the last minute, per second."""
+    vector_recall: _builtins.float
+    """Lowest recall@10 that was measured when one of its segments was sealed, 0 to 1; 1 if all are
+    searched vector by vector.
+    """
+    @_builtins.property
+    def vector_segments(self) -> _containers.RepeatedCompositeFieldContainer[_vector_index_pb2.VectorSegments]:
+        """Segments of the published index by the kind of their vector index; kinds without any are left out."""
+
     def __init__(
         self,
         *,
@@ -203,10 +319,15 @@ class ShardProgress(_message.Message):
         generation: _builtins.int = ...,
         quarantined_count: _builtins.int = ...,
         stalled_reason: _builtins.str = ...,
+        lag_changes: _builtins.int = ...,
+        lag_seconds: _builtins.float = ...,
+        documents_per_second: _builtins.float = ...,
+        vector_segments: _abc.Iterable[_vector_index_pb2.VectorSegments] | None = ...,
+        vector_recall: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "head_sequence", b"head_sequence", "indexed_sequence", b"indexed_sequence", "quarantined_count", b"quarantined_count", "shard", b"shard", "stalled_reason", b"stalled_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["documents_per_second", b"documents_per_second", "generation", b"generation", "head_sequence", b"head_sequence", "indexed_sequence", b"indexed_sequence", "lag_changes", b"lag_changes", "lag_seconds", b"lag_seconds", "quarantined_count", b"quarantined_count", "shard", b"shard", "stalled_reason", b"stalled_reason", "vector_recall", b"vector_recall", "vector_segments", b"vector_segments"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -414,8 +535,8 @@ class UpdateCollectionRequest(_message.Message):
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """Which fields: `search_defaults`, or paths below it such as `search_defaults.fusion.k`. What they
-        name and `collection` does not set is left open again. Empty means `search_defaults`; any other
-        path is refused (`MALFORMED`).
+        name and `collection` does not set is left open again. `vector_index` is changed as a whole. Empty
+        means `search_defaults`; any other path is refused (`MALFORMED`).
         """
 
     def __init__(

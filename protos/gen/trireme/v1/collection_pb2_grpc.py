@@ -69,9 +69,10 @@ class CollectionServiceServicer(object):
     """
 
     def CreateCollection(self, request, context):
-        """Creates an empty collection. ALREADY_EXISTS (`COLLECTION_EXISTS`) if the name is taken, NOT_FOUND
-        (`MODEL_NOT_FOUND`) if a model or version is not served, FAILED_PRECONDITION (`MODEL_MISMATCH`) if
-        it is not of the kind that is needed.
+        """Creates an empty collection. ALREADY_EXISTS if the name is taken by a collection
+        (`COLLECTION_EXISTS`) or an alias (`ALIAS_EXISTS`), NOT_FOUND (`MODEL_NOT_FOUND`) if a model or
+        version is not served, FAILED_PRECONDITION (`MODEL_MISMATCH`) if it is not of the kind that is
+        needed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -93,7 +94,7 @@ class CollectionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateCollection(self, request, context):
-        """Changes what may be changed of a collection: its `search_defaults`. Asked of a gateway, it answers
+        """Changes what may be changed of a collection: its `search_defaults` and `vector_index`. Asked of a gateway, it answers
         once searches there rank so, or after 2 seconds; asked of the indexer, as soon as it is stored.
         NOT_FOUND (`COLLECTION_NOT_FOUND`) if there is none of that name.
         """
@@ -103,6 +104,7 @@ class CollectionServiceServicer(object):
 
     def DeleteCollection(self, request, context):
         """Removes a collection with all its documents. Searches for it end within a second.
+        FAILED_PRECONDITION (`COLLECTION_HAS_ALIASES`) while aliases stand for it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -36,9 +36,10 @@ class CollectionServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CollectionServiceAsyncStub: ...
     CreateCollection: _grpc.UnaryUnaryMultiCallable[_collection_pb2.CreateCollectionRequest, _collection_pb2.CreateCollectionResponse]
-    """Creates an empty collection. ALREADY_EXISTS (`COLLECTION_EXISTS`) if the name is taken, NOT_FOUND
-    (`MODEL_NOT_FOUND`) if a model or version is not served, FAILED_PRECONDITION (`MODEL_MISMATCH`) if
-    it is not of the kind that is needed.
+    """Creates an empty collection. ALREADY_EXISTS if the name is taken by a collection
+    (`COLLECTION_EXISTS`) or an alias (`ALIAS_EXISTS`), NOT_FOUND (`MODEL_NOT_FOUND`) if a model or
+    version is not served, FAILED_PRECONDITION (`MODEL_MISMATCH`) if it is not of the kind that is
+    needed.
     """
     GetCollection: _grpc.UnaryUnaryMultiCallable[_collection_pb2.GetCollectionRequest, _collection_pb2.GetCollectionResponse]
     """Returns one collection with the state of its shards, NOT_FOUND (`COLLECTION_NOT_FOUND`) if
@@ -47,12 +48,14 @@ class CollectionServiceStub:
     ListCollections: _grpc.UnaryUnaryMultiCallable[_collection_pb2.ListCollectionsRequest, _collection_pb2.ListCollectionsResponse]
     """Lists collections by ascending name, page by page."""
     UpdateCollection: _grpc.UnaryUnaryMultiCallable[_collection_pb2.UpdateCollectionRequest, _collection_pb2.UpdateCollectionResponse]
-    """Changes what may be changed of a collection: its `search_defaults`. Asked of a gateway, it answers
+    """Changes what may be changed of a collection: its `search_defaults` and `vector_index`. Asked of a gateway, it answers
     once searches there rank so, or after 2 seconds; asked of the indexer, as soon as it is stored.
     NOT_FOUND (`COLLECTION_NOT_FOUND`) if there is none of that name.
     """
     DeleteCollection: _grpc.UnaryUnaryMultiCallable[_collection_pb2.DeleteCollectionRequest, _collection_pb2.DeleteCollectionResponse]
-    """Removes a collection with all its documents. Searches for it end within a second."""
+    """Removes a collection with all its documents. Searches for it end within a second.
+    FAILED_PRECONDITION (`COLLECTION_HAS_ALIASES`) while aliases stand for it.
+    """
 
 @_typing.type_check_only
 class CollectionServiceAsyncStub(CollectionServiceStub):
@@ -62,9 +65,10 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateCollection: _aio.UnaryUnaryMultiCallable[_collection_pb2.CreateCollectionRequest, _collection_pb2.CreateCollectionResponse]  # type: ignore[assignment]
-    """Creates an empty collection. ALREADY_EXISTS (`COLLECTION_EXISTS`) if the name is taken, NOT_FOUND
-    (`MODEL_NOT_FOUND`) if a model or version is not served, FAILED_PRECONDITION (`MODEL_MISMATCH`) if
-    it is not of the kind that is needed.
+    """Creates an empty collection. ALREADY_EXISTS if the name is taken by a collection
+    (`COLLECTION_EXISTS`) or an alias (`ALIAS_EXISTS`), NOT_FOUND (`MODEL_NOT_FOUND`) if a model or
+    version is not served, FAILED_PRECONDITION (`MODEL_MISMATCH`) if it is not of the kind that is
+    needed.
     """
     GetCollection: _aio.UnaryUnaryMultiCallable[_collection_pb2.GetCollectionRequest, _collection_pb2.GetCollectionResponse]  # type: ignore[assignment]
     """Returns one collection with the state of its shards, NOT_FOUND (`COLLECTION_NOT_FOUND`) if
@@ -73,12 +77,14 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     ListCollections: _aio.UnaryUnaryMultiCallable[_collection_pb2.ListCollectionsRequest, _collection_pb2.ListCollectionsResponse]  # type: ignore[assignment]
     """Lists collections by ascending name, page by page."""
     UpdateCollection: _aio.UnaryUnaryMultiCallable[_collection_pb2.UpdateCollectionRequest, _collection_pb2.UpdateCollectionResponse]  # type: ignore[assignment]
-    """Changes what may be changed of a collection: its `search_defaults`. Asked of a gateway, it answers
+    """Changes what may be changed of a collection: its `search_defaults` and `vector_index`. Asked of a gateway, it answers
     once searches there rank so, or after 2 seconds; asked of the indexer, as soon as it is stored.
     NOT_FOUND (`COLLECTION_NOT_FOUND`) if there is none of that name.
     """
     DeleteCollection: _aio.UnaryUnaryMultiCallable[_collection_pb2.DeleteCollectionRequest, _collection_pb2.DeleteCollectionResponse]  # type: ignore[assignment]
-    """Removes a collection with all its documents. Searches for it end within a second."""
+    """Removes a collection with all its documents. Searches for it end within a second.
+    FAILED_PRECONDITION (`COLLECTION_HAS_ALIASES`) while aliases stand for it.
+    """
 
 class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
     """CollectionService manages collections: named sets of documents that are searched together and
@@ -91,9 +97,10 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_pb2.CreateCollectionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_collection_pb2.CreateCollectionResponse, _abc.Awaitable[_collection_pb2.CreateCollectionResponse]]:
-        """Creates an empty collection. ALREADY_EXISTS (`COLLECTION_EXISTS`) if the name is taken, NOT_FOUND
-        (`MODEL_NOT_FOUND`) if a model or version is not served, FAILED_PRECONDITION (`MODEL_MISMATCH`) if
-        it is not of the kind that is needed.
+        """Creates an empty collection. ALREADY_EXISTS if the name is taken by a collection
+        (`COLLECTION_EXISTS`) or an alias (`ALIAS_EXISTS`), NOT_FOUND (`MODEL_NOT_FOUND`) if a model or
+        version is not served, FAILED_PRECONDITION (`MODEL_MISMATCH`) if it is not of the kind that is
+        needed.
         """
 
     @_abc_1.abstractmethod
@@ -120,7 +127,7 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_pb2.UpdateCollectionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_collection_pb2.UpdateCollectionResponse, _abc.Awaitable[_collection_pb2.UpdateCollectionResponse]]:
-        """Changes what may be changed of a collection: its `search_defaults`. Asked of a gateway, it answers
+        """Changes what may be changed of a collection: its `search_defaults` and `vector_index`. Asked of a gateway, it answers
         once searches there rank so, or after 2 seconds; asked of the indexer, as soon as it is stored.
         NOT_FOUND (`COLLECTION_NOT_FOUND`) if there is none of that name.
         """
@@ -131,6 +138,8 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_pb2.DeleteCollectionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_collection_pb2.DeleteCollectionResponse, _abc.Awaitable[_collection_pb2.DeleteCollectionResponse]]:
-        """Removes a collection with all its documents. Searches for it end within a second."""
+        """Removes a collection with all its documents. Searches for it end within a second.
+        FAILED_PRECONDITION (`COLLECTION_HAS_ALIASES`) while aliases stand for it.
+        """
 
 def add_CollectionServiceServicer_to_server(servicer: CollectionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -83,7 +83,10 @@ class DocumentServiceServicer(object):
     def UpsertDocuments(self, request, context):
         """Stores or replaces up to 256 documents in one transaction: all of them or none.
         INVALID_ARGUMENT names the first document that is not acceptable, RESOURCE_EXHAUSTED
-        (`STORAGE_FULL`) means that nothing was written because the disk is full.
+        (`STORAGE_FULL`) means that nothing was written because the disk is full, and (`INDEX_BEHIND`) that
+        nothing was written because the index of a shard is too far behind: RetryInfo says when to come
+        back. UNAVAILABLE (`STORE_UNAVAILABLE`) leaves open whether it was written; sent again with the same
+        `request_id` it is written once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -92,8 +95,9 @@ class DocumentServiceServicer(object):
     def StreamDocuments(self, request_iterator, context):
         """Stores documents batch by batch. Every request message is one batch and one transaction, and is
         answered by exactly one response message, in order. A batch that is refused is answered with
-        `error` and does not end the stream. Flow control is the back-pressure: acknowledgements slow
-        down when the store does.
+        `error` and does not end the stream. Up to 4 batches are stored at a time, in their order, so keep
+        some in flight. Flow control is the back-pressure: no more is read while the store is slow or the
+        index of a shard is too far behind; nothing is refused for that.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

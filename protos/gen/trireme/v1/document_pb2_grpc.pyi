@@ -44,13 +44,17 @@ class DocumentServiceStub:
     UpsertDocuments: _grpc.UnaryUnaryMultiCallable[_document_pb2.UpsertDocumentsRequest, _document_pb2.UpsertDocumentsResponse]
     """Stores or replaces up to 256 documents in one transaction: all of them or none.
     INVALID_ARGUMENT names the first document that is not acceptable, RESOURCE_EXHAUSTED
-    (`STORAGE_FULL`) means that nothing was written because the disk is full.
+    (`STORAGE_FULL`) means that nothing was written because the disk is full, and (`INDEX_BEHIND`) that
+    nothing was written because the index of a shard is too far behind: RetryInfo says when to come
+    back. UNAVAILABLE (`STORE_UNAVAILABLE`) leaves open whether it was written; sent again with the same
+    `request_id` it is written once.
     """
     StreamDocuments: _grpc.StreamStreamMultiCallable[_document_pb2.StreamDocumentsRequest, _document_pb2.StreamDocumentsResponse]
     """Stores documents batch by batch. Every request message is one batch and one transaction, and is
     answered by exactly one response message, in order. A batch that is refused is answered with
-    `error` and does not end the stream. Flow control is the back-pressure: acknowledgements slow
-    down when the store does.
+    `error` and does not end the stream. Up to 4 batches are stored at a time, in their order, so keep
+    some in flight. Flow control is the back-pressure: no more is read while the store is slow or the
+    index of a shard is too far behind; nothing is refused for that.
     """
     DeleteDocuments: _grpc.UnaryUnaryMultiCallable[_document_pb2.DeleteDocumentsRequest, _document_pb2.DeleteDocumentsResponse]
     """Removes documents by id, all in one transaction. Ids that are not there are counted, not errors."""
@@ -75,13 +79,17 @@ class DocumentServiceAsyncStub(DocumentServiceStub):
     UpsertDocuments: _aio.UnaryUnaryMultiCallable[_document_pb2.UpsertDocumentsRequest, _document_pb2.UpsertDocumentsResponse]  # type: ignore[assignment]
     """Stores or replaces up to 256 documents in one transaction: all of them or none.
     INVALID_ARGUMENT names the first document that is not acceptable, RESOURCE_EXHAUSTED
-    (`STORAGE_FULL`) means that nothing was written because the disk is full.
+    (`STORAGE_FULL`) means that nothing was written because the disk is full, and (`INDEX_BEHIND`) that
+    nothing was written because the index of a shard is too far behind: RetryInfo says when to come
+    back. UNAVAILABLE (`STORE_UNAVAILABLE`) leaves open whether it was written; sent again with the same
+    `request_id` it is written once.
     """
     StreamDocuments: _aio.StreamStreamMultiCallable[_document_pb2.StreamDocumentsRequest, _document_pb2.StreamDocumentsResponse]  # type: ignore[assignment]
     """Stores documents batch by batch. Every request message is one batch and one transaction, and is
     answered by exactly one response message, in order. A batch that is refused is answered with
-    `error` and does not end the stream. Flow control is the back-pressure: acknowledgements slow
-    down when the store does.
+    `error` and does not end the stream. Up to 4 batches are stored at a time, in their order, so keep
+    some in flight. Flow control is the back-pressure: no more is read while the store is slow or the
+    index of a shard is too far behind; nothing is refused for that.
     """
     DeleteDocuments: _aio.UnaryUnaryMultiCallable[_document_pb2.DeleteDocumentsRequest, _document_pb2.DeleteDocumentsResponse]  # type: ignore[assignment]
     """Removes documents by id, all in one transaction. Ids that are not there are counted, not errors."""
@@ -109,7 +117,10 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_document_pb2.UpsertDocumentsResponse, _abc.Awaitable[_document_pb2.UpsertDocumentsResponse]]:
         """Stores or replaces up to 256 documents in one transaction: all of them or none.
         INVALID_ARGUMENT names the first document that is not acceptable, RESOURCE_EXHAUSTED
-        (`STORAGE_FULL`) means that nothing was written because the disk is full.
+        (`STORAGE_FULL`) means that nothing was written because the disk is full, and (`INDEX_BEHIND`) that
+        nothing was written because the index of a shard is too far behind: RetryInfo says when to come
+        back. UNAVAILABLE (`STORE_UNAVAILABLE`) leaves open whether it was written; sent again with the same
+        `request_id` it is written once.
         """
 
     @_abc_1.abstractmethod
@@ -120,8 +131,9 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_document_pb2.StreamDocumentsResponse], _abc.AsyncIterator[_document_pb2.StreamDocumentsResponse]]:
         """Stores documents batch by batch. Every request message is one batch and one transaction, and is
         answered by exactly one response message, in order. A batch that is refused is answered with
-        `error` and does not end the stream. Flow control is the back-pressure: acknowledgements slow
-        down when the store does.
+        `error` and does not end the stream. Up to 4 batches are stored at a time, in their order, so keep
+        some in flight. Flow control is the back-pressure: no more is read while the store is slow or the
+        index of a shard is too far behind; nothing is refused for that.
         """
 
     @_abc_1.abstractmethod

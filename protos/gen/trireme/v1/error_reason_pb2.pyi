@@ -43,7 +43,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_BAD_PAGE_TOKEN: _ErrorReason.ValueType  # 8
     """INVALID_ARGUMENT: a page token is not one that this service gave out for this request."""
     ERROR_REASON_FILTER_UNSUPPORTED: _ErrorReason.ValueType  # 9
-    """UNIMPLEMENTED: filters are not offered yet."""
+    """Not used any more: UNIMPLEMENTED, before there were filters."""
     ERROR_REASON_COLLECTION_NOT_FOUND: _ErrorReason.ValueType  # 10
     """NOT_FOUND: no collection has this name."""
     ERROR_REASON_DOCUMENT_NOT_FOUND: _ErrorReason.ValueType  # 11
@@ -96,6 +96,42 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_INSUFFICIENT_COVERAGE: _ErrorReason.ValueType  # 33
     """UNAVAILABLE: less of the collection answered than `min_coverage` asks for."""
+    ERROR_REASON_INVALID_FILTER: _ErrorReason.ValueType  # 34
+    """INVALID_ARGUMENT: a filter cannot be read, names an attribute that there is not, or compares one
+    with a value of another type. The message says where.
+    """
+    ERROR_REASON_ATTRIBUTE_MISMATCH: _ErrorReason.ValueType  # 35
+    """INVALID_ARGUMENT: an attribute of a document is not of the type that its collection declares, or is
+    not declared in a closed schema.
+    """
+    ERROR_REASON_ALIAS_EXISTS: _ErrorReason.ValueType  # 36
+    """ALREADY_EXISTS: an alias of this name is there."""
+    ERROR_REASON_ALIAS_NOT_FOUND: _ErrorReason.ValueType  # 37
+    """NOT_FOUND: no alias has this name."""
+    ERROR_REASON_COLLECTION_HAS_ALIASES: _ErrorReason.ValueType  # 38
+    """FAILED_PRECONDITION: aliases stand for the collection that was to be deleted."""
+    ERROR_REASON_MIGRATION_ACTIVE: _ErrorReason.ValueType  # 40
+    """FAILED_PRECONDITION: the collection has a migration that has not ended."""
+    ERROR_REASON_MIGRATION_NOT_FOUND: _ErrorReason.ValueType  # 41
+    """NOT_FOUND: the collection never had a migration."""
+    ERROR_REASON_MIGRATION_NOT_READY: _ErrorReason.ValueType  # 42
+    """FAILED_PRECONDITION: a migration is not in the state for what was asked of it, or the index that
+    is to answer lags; `force` may help.
+    """
+    ERROR_REASON_INDEX_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 44
+    """UNAVAILABLE: the service that keeps the index files does not answer, or not as it should."""
+    ERROR_REASON_SNAPSHOT_NOT_FOUND: _ErrorReason.ValueType  # 45
+    """NOT_FOUND: no snapshot has this name."""
+    ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 48
+    """UNAVAILABLE: the document store's server does not answer. A write may have been stored or not:
+    send it again with the same request id.
+    """
+    ERROR_REASON_INDEX_BEHIND: _ErrorReason.ValueType  # 49
+    """RESOURCE_EXHAUSTED: the index of a shard is too many changes behind what was written, so no more
+    is taken now; try again after the delay in RetryInfo.
+    """
+    ERROR_REASON_SNAPSHOT_EXISTS: _ErrorReason.ValueType  # 50
+    """ALREADY_EXISTS: a snapshot of this name is there."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason names every failure that a program may want to tell apart. In a google.rpc.ErrorInfo
@@ -123,7 +159,7 @@ ERROR_REASON_UNKNOWN_FUSION: ErrorReason.ValueType  # 7
 ERROR_REASON_BAD_PAGE_TOKEN: ErrorReason.ValueType  # 8
 """INVALID_ARGUMENT: a page token is not one that this service gave out for this request."""
 ERROR_REASON_FILTER_UNSUPPORTED: ErrorReason.ValueType  # 9
-"""UNIMPLEMENTED: filters are not offered yet."""
+"""Not used any more: UNIMPLEMENTED, before there were filters."""
 ERROR_REASON_COLLECTION_NOT_FOUND: ErrorReason.ValueType  # 10
 """NOT_FOUND: no collection has this name."""
 ERROR_REASON_DOCUMENT_NOT_FOUND: ErrorReason.ValueType  # 11
@@ -176,4 +212,40 @@ that it stands for is no longer open.
 """
 ERROR_REASON_INSUFFICIENT_COVERAGE: ErrorReason.ValueType  # 33
 """UNAVAILABLE: less of the collection answered than `min_coverage` asks for."""
+ERROR_REASON_INVALID_FILTER: ErrorReason.ValueType  # 34
+"""INVALID_ARGUMENT: a filter cannot be read, names an attribute that there is not, or compares one
+with a value of another type. The message says where.
+"""
+ERROR_REASON_ATTRIBUTE_MISMATCH: ErrorReason.ValueType  # 35
+"""INVALID_ARGUMENT: an attribute of a document is not of the type that its collection declares, or is
+not declared in a closed schema.
+"""
+ERROR_REASON_ALIAS_EXISTS: ErrorReason.ValueType  # 36
+"""ALREADY_EXISTS: an alias of this name is there."""
+ERROR_REASON_ALIAS_NOT_FOUND: ErrorReason.ValueType  # 37
+"""NOT_FOUND: no alias has this name."""
+ERROR_REASON_COLLECTION_HAS_ALIASES: ErrorReason.ValueType  # 38
+"""FAILED_PRECONDITION: aliases stand for the collection that was to be deleted."""
+ERROR_REASON_MIGRATION_ACTIVE: ErrorReason.ValueType  # 40
+"""FAILED_PRECONDITION: the collection has a migration that has not ended."""
+ERROR_REASON_MIGRATION_NOT_FOUND: ErrorReason.ValueType  # 41
+"""NOT_FOUND: the collection never had a migration."""
+ERROR_REASON_MIGRATION_NOT_READY: ErrorReason.ValueType  # 42
+"""FAILED_PRECONDITION: a migration is not in the state for what was asked of it, or the index that
+is to answer lags; `force` may help.
+"""
+ERROR_REASON_INDEX_STORE_UNAVAILABLE: ErrorReason.ValueType  # 44
+"""UNAVAILABLE: the service that keeps the index files does not answer, or not as it should."""
+ERROR_REASON_SNAPSHOT_NOT_FOUND: ErrorReason.ValueType  # 45
+"""NOT_FOUND: no snapshot has this name."""
+ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 48
+"""UNAVAILABLE: the document store's server does not answer. A write may have been stored or not:
+send it again with the same request id.
+"""
+ERROR_REASON_INDEX_BEHIND: ErrorReason.ValueType  # 49
+"""RESOURCE_EXHAUSTED: the index of a shard is too many changes behind what was written, so no more
+is taken now; try again after the delay in RetryInfo.
+"""
+ERROR_REASON_SNAPSHOT_EXISTS: ErrorReason.ValueType  # 50
+"""ALREADY_EXISTS: a snapshot of this name is there."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

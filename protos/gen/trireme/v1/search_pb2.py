@@ -26,62 +26,64 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from trireme.v1 import collection_pb2 as trireme_dot_v1_dot_collection__pb2
 from trireme.v1 import document_pb2 as trireme_dot_v1_dot_document__pb2
 from trireme.v1 import error_reason_pb2 as trireme_dot_v1_dot_error__reason__pb2
+from trireme.v1 import filter_pb2 as trireme_dot_v1_dot_filter__pb2
+from trireme.v1 import lexical_pb2 as trireme_dot_v1_dot_lexical__pb2
 from trireme.v1 import ranking_pb2 as trireme_dot_v1_dot_ranking__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17trireme/v1/search.proto\x12\ntrireme.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btrireme/v1/collection.proto\x1a\x19trireme/v1/document.proto\x1a\x1dtrireme/v1/error_reason.proto\x1a\x18trireme/v1/ranking.proto\"\x9d\x03\n\rSearchRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12$\n\x04mode\x18\x04 \x01(\x0e\x32\x16.trireme.v1.SearchMode\x12\"\n\x06\x66usion\x18\x05 \x01(\x0b\x32\x12.trireme.v1.Fusion\x12\"\n\x06rerank\x18\x06 \x01(\x0b\x32\x12.trireme.v1.Rerank\x12*\n\x0cmin_position\x18\x07 \x01(\x0b\x32\x14.trireme.v1.Position\x12\x0e\n\x06\x66ilter\x18\x08 \x01(\t\x12\x0e\n\x06window\x18\t \x01(\x05\x12#\n\x04legs\x18\n \x03(\x0e\x32\x15.trireme.v1.SearchLeg\x12\x12\n\npage_token\x18\x0b \x01(\t\x12\x10\n\x08group_by\x18\x0c \x01(\t\x12\x12\n\ngroup_size\x18\r \x01(\x05\x12\x19\n\x0cmin_coverage\x18\x0e \x01(\x01H\x00\x88\x01\x01\x12\x11\n\thighlight\x18\x0f \x01(\x08\x42\x0f\n\r_min_coverage\"\xca\x04\n\x0eSearchResponse\x12\x1d\n\x04hits\x18\x01 \x03(\x0b\x32\x0f.trireme.v1.Hit\x12)\n\x08\x64\x65graded\x18\x02 \x03(\x0b\x32\x17.trireme.v1.Degradation\x12\"\n\x06\x66usion\x18\x03 \x01(\x0b\x32\x12.trireme.v1.Fusion\x12\"\n\x06rerank\x18\x04 \x01(\x0b\x32\x12.trireme.v1.Rerank\x12(\n\x07timings\x18\x05 \x03(\x0b\x32\x17.trireme.v1.StageTiming\x12\x1a\n\x12total_microseconds\x18\x06 \x01(\x03\x12\'\n\x06shards\x18\x07 \x03(\x0b\x32\x17.trireme.v1.ShardAnswer\x12)\n\x07\x65ncoder\x18\x08 \x01(\x0b\x32\x18.trireme.v1.ModelVersion\x12*\n\x08reranker\x18\t \x01(\x0b\x32\x18.trireme.v1.ModelVersion\x12\x30\n\x0esparse_encoder\x18\n \x01(\x0b\x32\x18.trireme.v1.ModelVersion\x12\x17\n\x0fnext_page_token\x18\x0b \x01(\t\x12\x34\n\x10page_expire_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x06groups\x18\r \x03(\x0b\x32\x14.trireme.v1.HitGroup\x12\x10\n\x08\x63overage\x18\x0e \x01(\x01\x12\x0e\n\x06window\x18\x0f \x01(\x05\x12\x17\n\x0f\x63\x61ndidate_count\x18\x10 \x01(\x05\"b\n\x08HitGroup\x12)\n\x05value\x18\x01 \x01(\x0b\x32\x1a.trireme.v1.AttributeValue\x12\x1d\n\x04hits\x18\x02 \x03(\x0b\x32\x0f.trireme.v1.Hit\x12\x0c\n\x04size\x18\x03 \x01(\x05\"\xec\x01\n\x03Hit\x12&\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x14.trireme.v1.Document\x12\r\n\x05score\x18\x02 \x01(\x01\x12(\n\x07passage\x18\x03 \x01(\x0b\x32\x17.trireme.v1.PassageSpan\x12*\n\nprovenance\x18\x04 \x01(\x0b\x32\x16.trireme.v1.Provenance\x12(\n\nhighlights\x18\x05 \x03(\x0b\x32\x14.trireme.v1.TextSpan\x12.\n\x10title_highlights\x18\x06 \x03(\x0b\x32\x14.trireme.v1.TextSpan\"0\n\x08TextSpan\x12\x12\n\nstart_byte\x18\x01 \x01(\x05\x12\x10\n\x08\x65nd_byte\x18\x02 \x01(\x05\"3\n\x0bPassageSpan\x12\x12\n\nstart_byte\x18\x01 \x01(\x05\x12\x10\n\x08\x65nd_byte\x18\x02 \x01(\x05\"\x9c\x02\n\nProvenance\x12\"\n\x05\x64\x65nse\x18\x01 \x01(\x0b\x32\x13.trireme.v1.LegRank\x12$\n\x07lexical\x18\x02 \x01(\x0b\x32\x13.trireme.v1.LegRank\x12\x13\n\x0b\x66used_score\x18\x03 \x01(\x01\x12\x12\n\nfused_rank\x18\x04 \x01(\x05\x12\x19\n\x0crerank_logit\x18\x05 \x01(\x02H\x00\x88\x01\x01\x12\r\n\x05shard\x18\x06 \x01(\r\x12\x12\n\ngeneration\x18\x07 \x01(\x03\x12#\n\x06sparse\x18\x08 \x01(\x0b\x32\x13.trireme.v1.LegRank\x12\x12\n\nfused_part\x18\t \x01(\x01\x12\x13\n\x0brerank_part\x18\n \x01(\x01\x42\x0f\n\r_rerank_logit\"<\n\x07LegRank\x12\x0c\n\x04rank\x18\x01 \x01(\x05\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x14\n\x0c\x63ontribution\x18\x03 \x01(\x01\"y\n\x0b\x44\x65gradation\x12 \n\x05stage\x18\x01 \x01(\x0e\x32\x11.trireme.v1.Stage\x12\'\n\x06reason\x18\x02 \x01(\x0e\x32\x17.trireme.v1.ErrorReason\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0e\n\x06shards\x18\x04 \x03(\r\"}\n\x0bStageTiming\x12 \n\x05stage\x18\x01 \x01(\x0e\x32\x11.trireme.v1.Stage\x12\x1a\n\x12start_microseconds\x18\x02 \x01(\x03\x12\x14\n\x0cmicroseconds\x18\x03 \x01(\x03\x12\x1a\n\x12inner_microseconds\x18\x04 \x01(\x03\"c\n\x0bShardAnswer\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x12\n\ngeneration\x18\x04 \x01(\x03\x12\x10\n\x08sequence\x18\x05 \x01(\x03\"A\n\x12\x42\x61tchSearchRequest\x12+\n\x08requests\x18\x01 \x03(\x0b\x32\x19.trireme.v1.SearchRequest\"B\n\x13\x42\x61tchSearchResponse\x12+\n\x08outcomes\x18\x01 \x03(\x0b\x32\x19.trireme.v1.SearchOutcome\"s\n\rSearchOutcome\x12.\n\x08response\x18\x01 \x01(\x0b\x32\x1a.trireme.v1.SearchResponseH\x00\x12\'\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x16.trireme.v1.BatchErrorH\x00\x42\t\n\x07outcome\"M\n\x13StreamSearchRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12*\n\x07request\x18\x02 \x01(\x0b\x32\x19.trireme.v1.SearchRequest\"N\n\x14StreamSearchResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12*\n\x07outcome\x18\x02 \x01(\x0b\x32\x19.trireme.v1.SearchOutcome\"S\n\x11\x45xplainHitRequest\x12)\n\x06search\x18\x01 \x01(\x0b\x32\x19.trireme.v1.SearchRequest\x12\x13\n\x0b\x64ocument_id\x18\x02 \x01(\t\"\xee\x01\n\x12\x45xplainHitResponse\x12\'\n\x07outcome\x18\x01 \x01(\x0e\x32\x16.trireme.v1.HitOutcome\x12 \n\x05stage\x18\x02 \x01(\x0e\x32\x11.trireme.v1.Stage\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0c\n\x04rank\x18\x04 \x01(\x05\x12\x1c\n\x03hit\x18\x05 \x01(\x0b\x32\x0f.trireme.v1.Hit\x12$\n\x04legs\x18\x06 \x03(\x0b\x32\x16.trireme.v1.LegOutcome\x12*\n\x06\x61nswer\x18\x07 \x01(\x0b\x32\x1a.trireme.v1.SearchResponse\"\x9a\x01\n\nLegOutcome\x12\"\n\x03leg\x18\x01 \x01(\x0e\x32\x15.trireme.v1.SearchLeg\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x12\r\n\x05score\x18\x03 \x01(\x01\x12\x0e\n\x06window\x18\x04 \x01(\x05\x12\x12\n\nlast_score\x18\x05 \x01(\x01\x12\x15\n\rwithin_window\x18\x06 \x01(\x08\x12\x10\n\x08\x61nswered\x18\x07 \x01(\x08*\x89\x01\n\nSearchMode\x12\x1b\n\x17SEARCH_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12SEARCH_MODE_HYBRID\x10\x01\x12\x15\n\x11SEARCH_MODE_DENSE\x10\x02\x12\x17\n\x13SEARCH_MODE_LEXICAL\x10\x03\x12\x16\n\x12SEARCH_MODE_SPARSE\x10\x04*l\n\tSearchLeg\x12\x1a\n\x16SEARCH_LEG_UNSPECIFIED\x10\x00\x12\x14\n\x10SEARCH_LEG_DENSE\x10\x01\x12\x16\n\x12SEARCH_LEG_LEXICAL\x10\x02\x12\x15\n\x11SEARCH_LEG_SPARSE\x10\x03*\xe9\x01\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x0e\n\nSTAGE_WAIT\x10\x01\x12\x10\n\x0cSTAGE_ENCODE\x10\x02\x12\x11\n\rSTAGE_LEXICAL\x10\x03\x12\x0f\n\x0bSTAGE_DENSE\x10\x04\x12\x0e\n\nSTAGE_FUSE\x10\x05\x12\x0f\n\x0bSTAGE_FETCH\x10\x06\x12\x10\n\x0cSTAGE_RERANK\x10\x07\x12\x17\n\x13STAGE_ENCODE_SPARSE\x10\x08\x12\x10\n\x0cSTAGE_SPARSE\x10\t\x12\x14\n\x10STAGE_STATISTICS\x10\n\x12\x0f\n\x0bSTAGE_GROUP\x10\x0b*\x96\x02\n\nHitOutcome\x12\x1b\n\x17HIT_OUTCOME_UNSPECIFIED\x10\x00\x12\x18\n\x14HIT_OUTCOME_RETURNED\x10\x01\x12\x1b\n\x17HIT_OUTCOME_NOT_INDEXED\x10\x02\x12\x1d\n\x19HIT_OUTCOME_SHARD_MISSING\x10\x03\x12\x1f\n\x1bHIT_OUTCOME_NOT_A_CANDIDATE\x10\x04\x12\x1a\n\x16HIT_OUTCOME_BELOW_PAGE\x10\x05\x12\x1d\n\x19HIT_OUTCOME_RERANKED_AWAY\x10\x06\x12\x1c\n\x18HIT_OUTCOME_GROUPED_AWAY\x10\x07\x12\x1b\n\x17HIT_OUTCOME_LEG_MISSING\x10\x08\x32\xc4\x02\n\rSearchService\x12?\n\x06Search\x12\x19.trireme.v1.SearchRequest\x1a\x1a.trireme.v1.SearchResponse\x12N\n\x0b\x42\x61tchSearch\x12\x1e.trireme.v1.BatchSearchRequest\x1a\x1f.trireme.v1.BatchSearchResponse\x12U\n\x0cStreamSearch\x12\x1f.trireme.v1.StreamSearchRequest\x1a .trireme.v1.StreamSearchResponse(\x01\x30\x01\x12K\n\nExplainHit\x12\x1d.trireme.v1.ExplainHitRequest\x1a\x1e.trireme.v1.ExplainHitResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17trireme/v1/search.proto\x12\ntrireme.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1btrireme/v1/collection.proto\x1a\x19trireme/v1/document.proto\x1a\x1dtrireme/v1/error_reason.proto\x1a\x17trireme/v1/filter.proto\x1a\x18trireme/v1/lexical.proto\x1a\x18trireme/v1/ranking.proto\"\xcc\x03\n\rSearchRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12$\n\x04mode\x18\x04 \x01(\x0e\x32\x16.trireme.v1.SearchMode\x12\"\n\x06\x66usion\x18\x05 \x01(\x0b\x32\x12.trireme.v1.Fusion\x12\"\n\x06rerank\x18\x06 \x01(\x0b\x32\x12.trireme.v1.Rerank\x12*\n\x0cmin_position\x18\x07 \x01(\x0b\x32\x14.trireme.v1.Position\x12\x0e\n\x06\x66ilter\x18\x08 \x01(\t\x12\x0e\n\x06window\x18\t \x01(\x05\x12#\n\x04legs\x18\n \x03(\x0e\x32\x15.trireme.v1.SearchLeg\x12\x12\n\npage_token\x18\x0b \x01(\t\x12\x10\n\x08group_by\x18\x0c \x01(\t\x12\x12\n\ngroup_size\x18\r \x01(\x05\x12\x19\n\x0cmin_coverage\x18\x0e \x01(\x01H\x00\x88\x01\x01\x12\x11\n\thighlight\x18\x0f \x01(\x08\x12-\n\x0cquery_syntax\x18\x10 \x01(\x0e\x32\x17.trireme.v1.QuerySyntaxB\x0f\n\r_min_coverage\"\xa8\x05\n\x0eSearchResponse\x12\x1d\n\x04hits\x18\x01 \x03(\x0b\x32\x0f.trireme.v1.Hit\x12)\n\x08\x64\x65graded\x18\x02 \x03(\x0b\x32\x17.trireme.v1.Degradation\x12\"\n\x06\x66usion\x18\x03 \x01(\x0b\x32\x12.trireme.v1.Fusion\x12\"\n\x06rerank\x18\x04 \x01(\x0b\x32\x12.trireme.v1.Rerank\x12(\n\x07timings\x18\x05 \x03(\x0b\x32\x17.trireme.v1.StageTiming\x12\x1a\n\x12total_microseconds\x18\x06 \x01(\x03\x12\'\n\x06shards\x18\x07 \x03(\x0b\x32\x17.trireme.v1.ShardAnswer\x12)\n\x07\x65ncoder\x18\x08 \x01(\x0b\x32\x18.trireme.v1.ModelVersion\x12*\n\x08reranker\x18\t \x01(\x0b\x32\x18.trireme.v1.ModelVersion\x12\x30\n\x0esparse_encoder\x18\n \x01(\x0b\x32\x18.trireme.v1.ModelVersion\x12\x17\n\x0fnext_page_token\x18\x0b \x01(\t\x12\x34\n\x10page_expire_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x06groups\x18\r \x03(\x0b\x32\x14.trireme.v1.HitGroup\x12\x10\n\x08\x63overage\x18\x0e \x01(\x01\x12\x0e\n\x06window\x18\x0f \x01(\x05\x12\x17\n\x0f\x63\x61ndidate_count\x18\x10 \x01(\x05\x12/\n\nunderstood\x18\x12 \x01(\x0b\x32\x1b.trireme.v1.UnderstoodQuery\x12+\n\x0b\x66ilter_plan\x18\x11 \x01(\x0b\x32\x16.trireme.v1.FilterPlan\"b\n\x08HitGroup\x12)\n\x05value\x18\x01 \x01(\x0b\x32\x1a.trireme.v1.AttributeValue\x12\x1d\n\x04hits\x18\x02 \x03(\x0b\x32\x0f.trireme.v1.Hit\x12\x0c\n\x04size\x18\x03 \x01(\x05\"\xec\x01\n\x03Hit\x12&\n\x08\x64ocument\x18\x01 \x01(\x0b\x32\x14.trireme.v1.Document\x12\r\n\x05score\x18\x02 \x01(\x01\x12(\n\x07passage\x18\x03 \x01(\x0b\x32\x17.trireme.v1.PassageSpan\x12*\n\nprovenance\x18\x04 \x01(\x0b\x32\x16.trireme.v1.Provenance\x12(\n\nhighlights\x18\x05 \x03(\x0b\x32\x14.trireme.v1.TextSpan\x12.\n\x10title_highlights\x18\x06 \x03(\x0b\x32\x14.trireme.v1.TextSpan\"0\n\x08TextSpan\x12\x12\n\nstart_byte\x18\x01 \x01(\x05\x12\x10\n\x08\x65nd_byte\x18\x02 \x01(\x05\"3\n\x0bPassageSpan\x12\x12\n\nstart_byte\x18\x01 \x01(\x05\x12\x10\n\x08\x65nd_byte\x18\x02 \x01(\x05\"\x9c\x02\n\nProvenance\x12\"\n\x05\x64\x65nse\x18\x01 \x01(\x0b\x32\x13.trireme.v1.LegRank\x12$\n\x07lexical\x18\x02 \x01(\x0b\x32\x13.trireme.v1.LegRank\x12\x13\n\x0b\x66used_score\x18\x03 \x01(\x01\x12\x12\n\nfused_rank\x18\x04 \x01(\x05\x12\x19\n\x0crerank_logit\x18\x05 \x01(\x02H\x00\x88\x01\x01\x12\r\n\x05shard\x18\x06 \x01(\r\x12\x12\n\ngeneration\x18\x07 \x01(\x03\x12#\n\x06sparse\x18\x08 \x01(\x0b\x32\x13.trireme.v1.LegRank\x12\x12\n\nfused_part\x18\t \x01(\x01\x12\x13\n\x0brerank_part\x18\n \x01(\x01\x42\x0f\n\r_rerank_logit\"<\n\x07LegRank\x12\x0c\n\x04rank\x18\x01 \x01(\x05\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x14\n\x0c\x63ontribution\x18\x03 \x01(\x01\"y\n\x0b\x44\x65gradation\x12 \n\x05stage\x18\x01 \x01(\x0e\x32\x11.trireme.v1.Stage\x12\'\n\x06reason\x18\x02 \x01(\x0e\x32\x17.trireme.v1.ErrorReason\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0e\n\x06shards\x18\x04 \x03(\r\"}\n\x0bStageTiming\x12 \n\x05stage\x18\x01 \x01(\x0e\x32\x11.trireme.v1.Stage\x12\x1a\n\x12start_microseconds\x18\x02 \x01(\x03\x12\x14\n\x0cmicroseconds\x18\x03 \x01(\x03\x12\x1a\n\x12inner_microseconds\x18\x04 \x01(\x03\"c\n\x0bShardAnswer\x12\r\n\x05shard\x18\x01 \x01(\r\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\x12\n\ngeneration\x18\x04 \x01(\x03\x12\x10\n\x08sequence\x18\x05 \x01(\x03\"A\n\x12\x42\x61tchSearchRequest\x12+\n\x08requests\x18\x01 \x03(\x0b\x32\x19.trireme.v1.SearchRequest\"B\n\x13\x42\x61tchSearchResponse\x12+\n\x08outcomes\x18\x01 \x03(\x0b\x32\x19.trireme.v1.SearchOutcome\"s\n\rSearchOutcome\x12.\n\x08response\x18\x01 \x01(\x0b\x32\x1a.trireme.v1.SearchResponseH\x00\x12\'\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x16.trireme.v1.BatchErrorH\x00\x42\t\n\x07outcome\"M\n\x13StreamSearchRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12*\n\x07request\x18\x02 \x01(\x0b\x32\x19.trireme.v1.SearchRequest\"N\n\x14StreamSearchResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12*\n\x07outcome\x18\x02 \x01(\x0b\x32\x19.trireme.v1.SearchOutcome\"S\n\x11\x45xplainHitRequest\x12)\n\x06search\x18\x01 \x01(\x0b\x32\x19.trireme.v1.SearchRequest\x12\x13\n\x0b\x64ocument_id\x18\x02 \x01(\t\"\xee\x01\n\x12\x45xplainHitResponse\x12\'\n\x07outcome\x18\x01 \x01(\x0e\x32\x16.trireme.v1.HitOutcome\x12 \n\x05stage\x18\x02 \x01(\x0e\x32\x11.trireme.v1.Stage\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0c\n\x04rank\x18\x04 \x01(\x05\x12\x1c\n\x03hit\x18\x05 \x01(\x0b\x32\x0f.trireme.v1.Hit\x12$\n\x04legs\x18\x06 \x03(\x0b\x32\x16.trireme.v1.LegOutcome\x12*\n\x06\x61nswer\x18\x07 \x01(\x0b\x32\x1a.trireme.v1.SearchResponse\"\x9a\x01\n\nLegOutcome\x12\"\n\x03leg\x18\x01 \x01(\x0e\x32\x15.trireme.v1.SearchLeg\x12\x0c\n\x04rank\x18\x02 \x01(\x05\x12\r\n\x05score\x18\x03 \x01(\x01\x12\x0e\n\x06window\x18\x04 \x01(\x05\x12\x12\n\nlast_score\x18\x05 \x01(\x01\x12\x15\n\rwithin_window\x18\x06 \x01(\x08\x12\x10\n\x08\x61nswered\x18\x07 \x01(\x08*\x89\x01\n\nSearchMode\x12\x1b\n\x17SEARCH_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12SEARCH_MODE_HYBRID\x10\x01\x12\x15\n\x11SEARCH_MODE_DENSE\x10\x02\x12\x17\n\x13SEARCH_MODE_LEXICAL\x10\x03\x12\x16\n\x12SEARCH_MODE_SPARSE\x10\x04*l\n\tSearchLeg\x12\x1a\n\x16SEARCH_LEG_UNSPECIFIED\x10\x00\x12\x14\n\x10SEARCH_LEG_DENSE\x10\x01\x12\x16\n\x12SEARCH_LEG_LEXICAL\x10\x02\x12\x15\n\x11SEARCH_LEG_SPARSE\x10\x03*\xfb\x01\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x0e\n\nSTAGE_WAIT\x10\x01\x12\x10\n\x0cSTAGE_ENCODE\x10\x02\x12\x11\n\rSTAGE_LEXICAL\x10\x03\x12\x0f\n\x0bSTAGE_DENSE\x10\x04\x12\x0e\n\nSTAGE_FUSE\x10\x05\x12\x0f\n\x0bSTAGE_FETCH\x10\x06\x12\x10\n\x0cSTAGE_RERANK\x10\x07\x12\x17\n\x13STAGE_ENCODE_SPARSE\x10\x08\x12\x10\n\x0cSTAGE_SPARSE\x10\t\x12\x14\n\x10STAGE_STATISTICS\x10\n\x12\x0f\n\x0bSTAGE_GROUP\x10\x0b\x12\x10\n\x0cSTAGE_FILTER\x10\x0c*\xca\x02\n\nHitOutcome\x12\x1b\n\x17HIT_OUTCOME_UNSPECIFIED\x10\x00\x12\x18\n\x14HIT_OUTCOME_RETURNED\x10\x01\x12\x1b\n\x17HIT_OUTCOME_NOT_INDEXED\x10\x02\x12\x1d\n\x19HIT_OUTCOME_SHARD_MISSING\x10\x03\x12\x1f\n\x1bHIT_OUTCOME_NOT_A_CANDIDATE\x10\x04\x12\x1a\n\x16HIT_OUTCOME_BELOW_PAGE\x10\x05\x12\x1d\n\x19HIT_OUTCOME_RERANKED_AWAY\x10\x06\x12\x1c\n\x18HIT_OUTCOME_GROUPED_AWAY\x10\x07\x12\x1b\n\x17HIT_OUTCOME_LEG_MISSING\x10\x08\x12\x18\n\x14HIT_OUTCOME_EXCLUDED\x10\n\x12\x18\n\x14HIT_OUTCOME_FILTERED\x10\t2\xc4\x02\n\rSearchService\x12?\n\x06Search\x12\x19.trireme.v1.SearchRequest\x1a\x1a.trireme.v1.SearchResponse\x12N\n\x0b\x42\x61tchSearch\x12\x1e.trireme.v1.BatchSearchRequest\x1a\x1f.trireme.v1.BatchSearchResponse\x12U\n\x0cStreamSearch\x12\x1f.trireme.v1.StreamSearchRequest\x1a .trireme.v1.StreamSearchResponse(\x01\x30\x01\x12K\n\nExplainHit\x12\x1d.trireme.v1.ExplainHitRequest\x1a\x1e.trireme.v1.ExplainHitResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trireme.v1.search_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SEARCHMODE']._serialized_start=3227
-  _globals['_SEARCHMODE']._serialized_end=3364
-  _globals['_SEARCHLEG']._serialized_start=3366
-  _globals['_SEARCHLEG']._serialized_end=3474
-  _globals['_STAGE']._serialized_start=3477
-  _globals['_STAGE']._serialized_end=3710
-  _globals['_HITOUTCOME']._serialized_start=3713
-  _globals['_HITOUTCOME']._serialized_end=3991
-  _globals['_SEARCHREQUEST']._serialized_start=186
-  _globals['_SEARCHREQUEST']._serialized_end=599
-  _globals['_SEARCHRESPONSE']._serialized_start=602
-  _globals['_SEARCHRESPONSE']._serialized_end=1188
-  _globals['_HITGROUP']._serialized_start=1190
-  _globals['_HITGROUP']._serialized_end=1288
-  _globals['_HIT']._serialized_start=1291
-  _globals['_HIT']._serialized_end=1527
-  _globals['_TEXTSPAN']._serialized_start=1529
-  _globals['_TEXTSPAN']._serialized_end=1577
-  _globals['_PASSAGESPAN']._serialized_start=1579
-  _globals['_PASSAGESPAN']._serialized_end=1630
-  _globals['_PROVENANCE']._serialized_start=1633
-  _globals['_PROVENANCE']._serialized_end=1917
-  _globals['_LEGRANK']._serialized_start=1919
-  _globals['_LEGRANK']._serialized_end=1979
-  _globals['_DEGRADATION']._serialized_start=1981
-  _globals['_DEGRADATION']._serialized_end=2102
-  _globals['_STAGETIMING']._serialized_start=2104
-  _globals['_STAGETIMING']._serialized_end=2229
-  _globals['_SHARDANSWER']._serialized_start=2231
-  _globals['_SHARDANSWER']._serialized_end=2330
-  _globals['_BATCHSEARCHREQUEST']._serialized_start=2332
-  _globals['_BATCHSEARCHREQUEST']._serialized_end=2397
-  _globals['_BATCHSEARCHRESPONSE']._serialized_start=2399
-  _globals['_BATCHSEARCHRESPONSE']._serialized_end=2465
-  _globals['_SEARCHOUTCOME']._serialized_start=2467
-  _globals['_SEARCHOUTCOME']._serialized_end=2582
-  _globals['_STREAMSEARCHREQUEST']._serialized_start=2584
-  _globals['_STREAMSEARCHREQUEST']._serialized_end=2661
-  _globals['_STREAMSEARCHRESPONSE']._serialized_start=2663
-  _globals['_STREAMSEARCHRESPONSE']._serialized_end=2741
-  _globals['_EXPLAINHITREQUEST']._serialized_start=2743
-  _globals['_EXPLAINHITREQUEST']._serialized_end=2826
-  _globals['_EXPLAINHITRESPONSE']._serialized_start=2829
-  _globals['_EXPLAINHITRESPONSE']._serialized_end=3067
-  _globals['_LEGOUTCOME']._serialized_start=3070
-  _globals['_LEGOUTCOME']._serialized_end=3224
-  _globals['_SEARCHSERVICE']._serialized_start=3994
-  _globals['_SEARCHSERVICE']._serialized_end=4318
+  _globals['_SEARCHMODE']._serialized_start=3419
+  _globals['_SEARCHMODE']._serialized_end=3556
+  _globals['_SEARCHLEG']._serialized_start=3558
+  _globals['_SEARCHLEG']._serialized_end=3666
+  _globals['_STAGE']._serialized_start=3669
+  _globals['_STAGE']._serialized_end=3920
+  _globals['_HITOUTCOME']._serialized_start=3923
+  _globals['_HITOUTCOME']._serialized_end=4253
+  _globals['_SEARCHREQUEST']._serialized_start=237
+  _globals['_SEARCHREQUEST']._serialized_end=697
+  _globals['_SEARCHRESPONSE']._serialized_start=700
+  _globals['_SEARCHRESPONSE']._serialized_end=1380
+  _globals['_HITGROUP']._serialized_start=1382
+  _globals['_HITGROUP']._serialized_end=1480
+  _globals['_HIT']._serialized_start=1483
+  _globals['_HIT']._serialized_end=1719
+  _globals['_TEXTSPAN']._serialized_start=1721
+  _globals['_TEXTSPAN']._serialized_end=1769
+  _globals['_PASSAGESPAN']._serialized_start=1771
+  _globals['_PASSAGESPAN']._serialized_end=1822
+  _globals['_PROVENANCE']._serialized_start=1825
+  _globals['_PROVENANCE']._serialized_end=2109
+  _globals['_LEGRANK']._serialized_start=2111
+  _globals['_LEGRANK']._serialized_end=2171
+  _globals['_DEGRADATION']._serialized_start=2173
+  _globals['_DEGRADATION']._serialized_end=2294
+  _globals['_STAGETIMING']._serialized_start=2296
+  _globals['_STAGETIMING']._serialized_end=2421
+  _globals['_SHARDANSWER']._serialized_start=2423
+  _globals['_SHARDANSWER']._serialized_end=2522
+  _globals['_BATCHSEARCHREQUEST']._serialized_start=2524
+  _globals['_BATCHSEARCHREQUEST']._serialized_end=2589
+  _globals['_BATCHSEARCHRESPONSE']._serialized_start=2591
+  _globals['_BATCHSEARCHRESPONSE']._serialized_end=2657
+  _globals['_SEARCHOUTCOME']._serialized_start=2659
+  _globals['_SEARCHOUTCOME']._serialized_end=2774
+  _globals['_STREAMSEARCHREQUEST']._serialized_start=2776
+  _globals['_STREAMSEARCHREQUEST']._serialized_end=2853
+  _globals['_STREAMSEARCHRESPONSE']._serialized_start=2855
+  _globals['_STREAMSEARCHRESPONSE']._serialized_end=2933
+  _globals['_EXPLAINHITREQUEST']._serialized_start=2935
+  _globals['_EXPLAINHITREQUEST']._serialized_end=3018
+  _globals['_EXPLAINHITRESPONSE']._serialized_start=3021
+  _globals['_EXPLAINHITRESPONSE']._serialized_end=3259
+  _globals['_LEGOUTCOME']._serialized_start=3262
+  _globals['_LEGOUTCOME']._serialized_end=3416
+  _globals['_SEARCHSERVICE']._serialized_start=4256
+  _globals['_SEARCHSERVICE']._serialized_end=4580
 # @@protoc_insertion_point(module_scope)

@@ -12,6 +12,8 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from trireme.v1 import collection_pb2 as _collection_pb2
 from trireme.v1 import document_pb2 as _document_pb2
 from trireme.v1 import error_reason_pb2 as _error_reason_pb2
+from trireme.v1 import filter_pb2 as _filter_pb2
+from trireme.v1 import lexical_pb2 as _lexical_pb2
 from trireme.v1 import ranking_pb2 as _ranking_pb2
 import builtins as _builtins
 import sys
@@ -122,6 +124,10 @@ class _StageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Stage.ValueType
     """Gathering how frequent the query's words are over all shards, beside STAGE_ENCODE."""
     STAGE_GROUP: _Stage.ValueType  # 11
     """Putting hits into groups."""
+    STAGE_FILTER: _Stage.ValueType  # 12
+    """Dropping documents that do not match the filter or that the query's operators exclude; within the
+    legs, so that it has no timing.
+    """
 
 class Stage(_Stage, metaclass=_StageEnumTypeWrapper):
     """Stage is a step of the query path."""
@@ -150,6 +156,10 @@ STAGE_STATISTICS: Stage.ValueType  # 10
 """Gathering how frequent the query's words are over all shards, beside STAGE_ENCODE."""
 STAGE_GROUP: Stage.ValueType  # 11
 """Putting hits into groups."""
+STAGE_FILTER: Stage.ValueType  # 12
+"""Dropping documents that do not match the filter or that the query's operators exclude; within the
+legs, so that it has no timing.
+"""
 Global___Stage: _TypeAlias = Stage  # noqa: Y015
 
 class _HitOutcome:
@@ -178,6 +188,10 @@ class _HitOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HitOutcome
     """A leg answered nowhere, for example because its encoder did not, and no other leg has it within
     its window.
     """
+    HIT_OUTCOME_EXCLUDED: _HitOutcome.ValueType  # 10
+    """An operator of the query excludes it."""
+    HIT_OUTCOME_FILTERED: _HitOutcome.ValueType  # 9
+    """It does not match the filter."""
 
 class HitOutcome(_HitOutcome, metaclass=_HitOutcomeEnumTypeWrapper):
     """HitOutcome says how far a document came in a search."""
@@ -202,6 +216,10 @@ HIT_OUTCOME_LEG_MISSING: HitOutcome.ValueType  # 8
 """A leg answered nowhere, for example because its encoder did not, and no other leg has it within
 its window.
 """
+HIT_OUTCOME_EXCLUDED: HitOutcome.ValueType  # 10
+"""An operator of the query excludes it."""
+HIT_OUTCOME_FILTERED: HitOutcome.ValueType  # 9
+"""It does not match the filter."""
 Global___HitOutcome: _TypeAlias = HitOutcome  # noqa: Y015
 
 @_typing.final
@@ -225,6 +243,7 @@ class SearchRequest(_message.Message):
     GROUP_SIZE_FIELD_NUMBER: _builtins.int
     MIN_COVERAGE_FIELD_NUMBER: _builtins.int
     HIGHLIGHT_FIELD_NUMBER: _builtins.int
+    QUERY_SYNTAX_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Name of an existing collection."""
     query: _builtins.str
@@ -236,8 +255,12 @@ class SearchRequest(_message.Message):
     mode: Global___SearchMode.ValueType
     """Legs to use, unless `legs` says it."""
     filter: _builtins.str
-    """Must be empty: filters are not offered yet and are refused with UNIMPLEMENTED
-    (`FILTER_UNSUPPORTED`) rather than ignored.
+    """Only documents that match are searched: `lang = "en" AND year >= 2020 AND tags : "nlp" AND NOT
+    draft`, in the language of AIP-160, up to 4,096 bytes, 64 comparisons and 8 parentheses in each
+    other. Names are those of attributes, or `id`. OR binds more strongly than AND. A document without
+    an attribute matches no comparison with it but `!=`. INVALID_ARGUMENT (`INVALID_FILTER`) says at
+    which character what is wrong. Word statistics (BM25) stay those of the whole collection. Empty:
+    all documents.
     """
     window: _builtins.int
     """Candidates per leg that enter fusion, `page_size` to 1,000; 0 means as the collection's
@@ -263,6 +286,8 @@ class SearchRequest(_message.Message):
     """
     highlight: _builtins.bool
     """Mark the query's words in `Hit.highlights`. Costs one more call to the shards of the hits."""
+    query_syntax: _lexical_pb2.QuerySyntax.ValueType
+    """How `query` is read. Default: as words."""
     @_builtins.property
     def fusion(self) -> _ranking_pb2.Fusion:
         """How the legs are fused. What is not set is as the collection's `search_defaults` say."""
@@ -303,10 +328,11 @@ class SearchRequest(_message.Message):
         group_size: _builtins.int = ...,
         min_coverage: _builtins.float | None = ...,
         highlight: _builtins.bool = ...,
+        query_syntax: _lexical_pb2.QuerySyntax.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_min_coverage", b"_min_coverage", "fusion", b"fusion", "min_coverage", b"min_coverage", "min_position", b"min_position", "rerank", b"rerank"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_coverage", b"_min_coverage", "collection", b"collection", "filter", b"filter", "fusion", b"fusion", "group_by", b"group_by", "group_size", b"group_size", "highlight", b"highlight", "legs", b"legs", "min_coverage", b"min_coverage", "min_position", b"min_position", "mode", b"mode", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "rerank", b"rerank", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_coverage", b"_min_coverage", "collection", b"collection", "filter", b"filter", "fusion", b"fusion", "group_by", b"group_by", "group_size", b"group_size", "highlight", b"highlight", "legs", b"legs", "min_coverage", b"min_coverage", "min_position", b"min_position", "mode", b"mode", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "query_syntax", b"query_syntax", "rerank", b"rerank", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__min_coverage: _TypeAlias = _typing.Literal["min_coverage"]  # noqa: Y015
     _WhichOneofArgType__min_coverage: _TypeAlias = _typing.Literal["_min_coverage", b"_min_coverage"]  # noqa: Y015
@@ -343,6 +369,8 @@ class SearchResponse(_message.Message):
     COVERAGE_FIELD_NUMBER: _builtins.int
     WINDOW_FIELD_NUMBER: _builtins.int
     CANDIDATE_COUNT_FIELD_NUMBER: _builtins.int
+    UNDERSTOOD_FIELD_NUMBER: _builtins.int
+    FILTER_PLAN_FIELD_NUMBER: _builtins.int
     total_microseconds: _builtins.int
     """The gateway's time for the whole request, in microseconds."""
     next_page_token: _builtins.str
@@ -403,6 +431,16 @@ class SearchResponse(_message.Message):
     def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___HitGroup]:
         """With `group_by`: the groups, by their best hits; `hits` is empty then."""
 
+    @_builtins.property
+    def understood(self) -> _lexical_pb2.UnderstoodQuery:
+        """With QUERY_SYNTAX_OPERATORS: what the query was taken for."""
+
+    @_builtins.property
+    def filter_plan(self) -> _filter_pb2.FilterPlan:
+        """How `filter` was applied; absent without one, and on pages after the first, where nothing is
+        searched.
+        """
+
     def __init__(
         self,
         *,
@@ -422,10 +460,12 @@ class SearchResponse(_message.Message):
         coverage: _builtins.float = ...,
         window: _builtins.int = ...,
         candidate_count: _builtins.int = ...,
+        understood: _lexical_pb2.UnderstoodQuery | None = ...,
+        filter_plan: _filter_pb2.FilterPlan | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["encoder", b"encoder", "fusion", b"fusion", "page_expire_time", b"page_expire_time", "rerank", b"rerank", "reranker", b"reranker", "sparse_encoder", b"sparse_encoder"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["encoder", b"encoder", "filter_plan", b"filter_plan", "fusion", b"fusion", "page_expire_time", b"page_expire_time", "rerank", b"rerank", "reranker", b"reranker", "sparse_encoder", b"sparse_encoder", "understood", b"understood"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_count", b"candidate_count", "coverage", b"coverage", "degraded", b"degraded", "encoder", b"encoder", "fusion", b"fusion", "groups", b"groups", "hits", b"hits", "next_page_token", b"next_page_token", "page_expire_time", b"page_expire_time", "rerank", b"rerank", "reranker", b"reranker", "shards", b"shards", "sparse_encoder", b"sparse_encoder", "timings", b"timings", "total_microseconds", b"total_microseconds", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_count", b"candidate_count", "coverage", b"coverage", "degraded", b"degraded", "encoder", b"encoder", "filter_plan", b"filter_plan", "fusion", b"fusion", "groups", b"groups", "hits", b"hits", "next_page_token", b"next_page_token", "page_expire_time", b"page_expire_time", "rerank", b"rerank", "reranker", b"reranker", "shards", b"shards", "sparse_encoder", b"sparse_encoder", "timings", b"timings", "total_microseconds", b"total_microseconds", "understood", b"understood", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,56 +23,69 @@ _sym_db = _symbol_database.Default()
 
 
 from trireme.v1 import document_pb2 as trireme_dot_v1_dot_document__pb2
+from trireme.v1 import filter_pb2 as trireme_dot_v1_dot_filter__pb2
 from trireme.v1 import ranking_pb2 as trireme_dot_v1_dot_ranking__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctrireme/shard/v1/shard.proto\x12\x10trireme.shard.v1\x1a\x19trireme/v1/document.proto\x1a\x18trireme/v1/ranking.proto\"\x0e\n\x0cWatchRequest\"f\n\rWatchResponse\x12\x36\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32!.trireme.shard.v1.CollectionState\x12\x0f\n\x07removed\x18\x02 \x03(\t\x12\x0c\n\x04\x66ull\x18\x03 \x01(\x08\"\xb1\x03\n\x0f\x43ollectionState\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\r\n\x05shard\x18\x03 \x01(\r\x12\x13\n\x0bshard_count\x18\x04 \x01(\r\x12\r\n\x05\x65poch\x18\x05 \x01(\x03\x12\x12\n\ngeneration\x18\x06 \x01(\x03\x12\x10\n\x08sequence\x18\x07 \x01(\x03\x12\x15\n\rencoder_model\x18\x08 \x01(\t\x12\x17\n\x0f\x65ncoder_version\x18\t \x01(\t\x12\x1b\n\x13\x65ncoder_fingerprint\x18\n \x01(\t\x12\x16\n\x0e\x64ocument_count\x18\x0b \x01(\x03\x12\x15\n\rpassage_count\x18\x0c \x01(\x03\x12\x11\n\tdimension\x18\r \x01(\x05\x12\x1c\n\x14sparse_encoder_model\x18\x0e \x01(\t\x12\x1e\n\x16sparse_encoder_version\x18\x0f \x01(\t\x12\"\n\x1asparse_encoder_fingerprint\x18\x10 \x01(\t\x12\x33\n\x0fsearch_defaults\x18\x11 \x01(\x0b\x32\x1a.trireme.v1.SearchDefaults\"J\n\x11\x43ountTermsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\r\n\x05query\x18\x03 \x01(\t\"\x83\x01\n\x12\x43ountTermsResponse\x12\x37\n\nstatistics\x18\x01 \x01(\x0b\x32#.trireme.shard.v1.LexicalStatistics\x12\x34\n\ngeneration\x18\x02 \x01(\x0b\x32 .trireme.shard.v1.GenerationUsed\"n\n\x11LexicalStatistics\x12\x16\n\x0e\x64ocument_count\x18\x01 \x01(\x03\x12\x14\n\x0ctotal_length\x18\x02 \x01(\x03\x12\r\n\x05terms\x18\x03 \x03(\t\x12\x1c\n\x14\x64ocument_frequencies\x18\x04 \x03(\x03\"\x95\x01\n\x14SearchLexicalRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\r\n\x05query\x18\x03 \x01(\t\x12\r\n\x05limit\x18\x04 \x01(\x05\x12\x37\n\nstatistics\x18\x05 \x01(\x0b\x32#.trireme.shard.v1.LexicalStatistics\"\xa8\x01\n\x15SearchLexicalResponse\x12*\n\x07ranking\x18\x04 \x01(\x0b\x32\x19.trireme.shard.v1.Ranking\x12\x34\n\ngeneration\x18\x02 \x01(\x0b\x32 .trireme.shard.v1.GenerationUsed\x12\x1b\n\x13search_microseconds\x18\x03 \x01(\x03J\x04\x08\x01\x10\x02R\ncandidates\"\xa9\x01\n\x10OpenDenseRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x0e\n\x06vector\x18\x03 \x01(\x0c\x12\r\n\x05limit\x18\x04 \x01(\x05\x12\x1b\n\x13\x65ncoder_fingerprint\x18\x05 \x01(\t\x12\x31\n\x0blikely_head\x18\x06 \x01(\x0b\x32\x1c.trireme.shard.v1.LikelyHead\"h\n\nLikelyHead\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12\x0e\n\x06scores\x18\x03 \x03(\x01\x12\x0e\n\x06weight\x18\x04 \x01(\x01\x12\t\n\x01k\x18\x05 \x01(\x01\x12\x13\n\x0bwith_tokens\x18\x06 \x01(\x08\"\xd5\x01\n\x11OpenDenseResponse\x12*\n\x07ranking\x18\x04 \x01(\x0b\x32\x19.trireme.shard.v1.Ranking\x12\x34\n\ngeneration\x18\x02 \x01(\x0b\x32 .trireme.shard.v1.GenerationUsed\x12\x1b\n\x13search_microseconds\x18\x03 \x01(\x03\x12/\n\x04head\x18\x05 \x03(\x0b\x32!.trireme.shard.v1.FetchedDocumentJ\x04\x08\x01\x10\x02R\ncandidates\"\x89\x01\n\x13SearchSparseRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\r\n\x05terms\x18\x03 \x03(\x05\x12\x0f\n\x07weights\x18\x04 \x03(\x02\x12\r\n\x05limit\x18\x05 \x01(\x05\x12\x1b\n\x13\x65ncoder_fingerprint\x18\x06 \x01(\t\"\x95\x01\n\x14SearchSparseResponse\x12*\n\x07ranking\x18\x01 \x01(\x0b\x32\x19.trireme.shard.v1.Ranking\x12\x34\n\ngeneration\x18\x02 \x01(\x0b\x32 .trireme.shard.v1.GenerationUsed\x12\x1b\n\x13search_microseconds\x18\x03 \x01(\x03\"&\n\x07Ranking\x12\x0b\n\x03ids\x18\x01 \x03(\t\x12\x0e\n\x06scores\x18\x02 \x03(\x01\"E\n\x0eGenerationUsed\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x10\n\x08sequence\x18\x03 \x01(\x03\"\xaa\x01\n\x0c\x46\x65tchRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x0b\n\x03ids\x18\x03 \x03(\t\x12\x0e\n\x06vector\x18\x04 \x01(\x0c\x12\x12\n\ntokens_for\x18\x05 \x01(\x05\x12\r\n\x05terms\x18\x06 \x03(\x05\x12\x0f\n\x07weights\x18\x07 \x03(\x02\x12\x11\n\thighlight\x18\x08 \x01(\t\x12\x0e\n\x06pinned\x18\t \x01(\x08\"{\n\rFetchResponse\x12\x34\n\tdocuments\x18\x01 \x03(\x0b\x32!.trireme.shard.v1.FetchedDocument\x12\x34\n\ngeneration\x18\x02 \x01(\x0b\x32 .trireme.shard.v1.GenerationUsed\"\x96\x01\n\x0f\x46\x65tchedDocument\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x64ocument\x18\x02 \x01(\x0c\x12\x12\n\nstart_byte\x18\x03 \x01(\x05\x12\x10\n\x08\x65nd_byte\x18\x04 \x01(\x05\x12\x11\n\ttoken_ids\x18\x05 \x03(\x05\x12\x12\n\nhighlights\x18\x06 \x03(\x05\x12\x18\n\x10title_highlights\x18\x07 \x03(\x05\"^\n\x14ReadAttributeRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x0b\n\x03ids\x18\x03 \x03(\t\x12\x11\n\tattribute\x18\x04 \x01(\t\"y\n\x15ReadAttributeResponse\x12*\n\x06values\x18\x01 \x03(\x0b\x32\x1a.trireme.v1.AttributeValue\x12\x34\n\ngeneration\x18\x02 \x01(\x0b\x32 .trireme.shard.v1.GenerationUsed2\xf8\x04\n\x0cShardService\x12J\n\x05Watch\x12\x1e.trireme.shard.v1.WatchRequest\x1a\x1f.trireme.shard.v1.WatchResponse0\x01\x12W\n\nCountTerms\x12#.trireme.shard.v1.CountTermsRequest\x1a$.trireme.shard.v1.CountTermsResponse\x12`\n\rSearchLexical\x12&.trireme.shard.v1.SearchLexicalRequest\x1a\'.trireme.shard.v1.SearchLexicalResponse\x12V\n\tOpenDense\x12\".trireme.shard.v1.OpenDenseRequest\x1a#.trireme.shard.v1.OpenDenseResponse(\x01\x12]\n\x0cSearchSparse\x12%.trireme.shard.v1.SearchSparseRequest\x1a&.trireme.shard.v1.SearchSparseResponse\x12`\n\rReadAttribute\x12&.trireme.shard.v1.ReadAttributeRequest\x1a\'.trireme.shard.v1.ReadAttributeResponse\x12H\n\x05\x46\x65tch\x12\x1e.trireme.shard.v1.FetchRequest\x1a\x1f.trireme.shard.v1.FetchResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctrireme/shard/v1/shard.proto\x12\x10trireme.shard.v1\x1a\x19trireme/v1/document.proto\x1a\x17trireme/v1/filter.proto\x1a\x18trireme/v1/ranking.proto\"\x0e\n\x0cWatchRequest\"\x8e\x01\n\rWatchResponse\x12\x36\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32!.trireme.shard.v1.CollectionState\x12\x0f\n\x07removed\x18\x02 \x03(\t\x12\x0c\n\x04\x66ull\x18\x03 \x01(\x08\x12&\n\x05names\x18\x04 \x01(\x0b\x32\x17.trireme.shard.v1.Names\"\xe7\x01\n\x05Names\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x35\n\x07\x61liases\x18\x02 \x03(\x0b\x32$.trireme.shard.v1.Names.AliasesEntry\x12\x35\n\x07indexes\x18\x03 \x03(\x0b\x32$.trireme.shard.v1.Names.IndexesEntry\x1a.\n\x0c\x41liasesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cIndexesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xdf\x03\n\x0f\x43ollectionState\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\r\n\x05shard\x18\x03 \x01(\r\x12\x13\n\x0bshard_count\x18\x04 \x01(\r\x12\r\n\x05\x65poch\x18\x05 \x01(\x03\x12\x12\n\ngeneration\x18\x06 \x01(\x03\x12\x10\n\x08sequence\x18\x07 \x01(\x03\x12\x15\n\rencoder_model\x18\x08 \x01(\t\x12\x17\n\x0f\x65ncoder_version\x18\t \x01(\t\x12\x1b\n\x13\x65ncoder_fingerprint\x18\n \x01(\t\x12\x16\n\x0e\x64ocument_count\x18\x0b \x01(\x03\x12\x15\n\rpassage_count\x18\x0c \x01(\x03\x12\x11\n\tdimension\x18\r \x01(\x05\x12\x1c\n\x14sparse_encoder_model\x18\x0e \x01(\t\x12\x1e\n\x16sparse_encoder_version\x18\x0f \x01(\t\x12\"\n\x1asparse_encoder_fingerprint\x18\x10 \x01(\t\x12\x33\n\x0fsearch_defaults\x18\x11 \x01(\x0b\x32\x1a.trireme.v1.SearchDefaults\x12,\n\x06schema\x18\x12 \x01(\x0b\x32\x1c.trireme.v1.CollectionSchema\"J\n\x11\x43ountTermsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\r\n\x05query\x18\x03 \x01(\t\"\x83\x01\n\x12\x43ountTermsResponse\x12\x37\n\nstatistics\x18\x01 \x01(\x0b\x32#.trireme.shard.v1.LexicalStatistics\x12\x34\n\ngeneration\x18\x02 \x01(\x0b\x32 .trireme.shard.v1.GenerationUsed\"n\n\x11LexicalStatistics\x12\x16\n\x0e\x64ocument_count\x18\x01 \x01(\x03\x12\x14\n\x0ctotal_length\x18\x02 \x01(\x03\x12\r\n\x05terms\x18\x03 \x03(\t\x12\x1c\n\x14\x64ocument_frequencies\x18\x04 \x03(\x03\"0\n\nConstraint\x12\x10\n\x08required\x18\x01 \x03(\t\x12\x10\n\x08\x65xcluded\x18\x02 \x03(\t\"\xd7\x01\n\x14SearchLexicalRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\r\n\x05query\x18\x03 \x01(\t\x12\r\n\x05limit\x18\x04 \x01(\x05\x12\x37\n\nstatistics\x18\x05 \x01(\x0b\x32#.trireme.shard.v1.LexicalStatistics\x12\x0e\n\x06\x66ilter\x18\x06 \x01(\t\x12\x30\n\nconstraint\x18\x07 \x01(\x0b\x32\x1c.trireme.shard.v1.Constraint\"\xcb\x01\n\x15SearchLexicalResponse\x12*\n\x07ranking\x18\x04 \x01(\x0b\x32\x19.trireme.shard.v1.Ranking\x12\x34\n\ngeneration\x18\x02 \x01(\x0b\x32 .trireme.shard.v1.GenerationUsed\x12\x1b\n\x13search_microseconds\x18\x03 \x01(\x03\x12!\n\x04plan\x18\x05 \x01(\x0b\x32\x13.trireme.v1.LegPlanJ\x04\x08\x01\x10\x02R\ncandidates\"\xeb\x01\n\x10OpenDenseRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x0e\n\x06vector\x18\x03 \x01(\x0c\x12\r\n\x05limit\x18\x04 \x01(\x05\x12\x1b\n\x13\x65ncoder_fingerprint\x18\x05 \x01(\t\x12\x31\n\x0blikely_head\x18\x06 \x01(\x0b\x32\x1c.trireme.shard.v1.LikelyHead\x12\x0e\n\x06\x66ilter\x18\x07 \x01(\t\x12\x30\n\nconstraint\x18\x08 \x01(\x0b\x32\x1c.trireme.shard.v1.Constraint\"h\n\nLikelyHead\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12\x0e\n\x06scores\x18\x03 \x03(\x01\x12\x0e\n\x06weight\x18\x04 \x01(\x01\x12\t\n\x01k\x18\x05 \x01(\x01\x12\x13\n\x0bwith_tokens\x18\x06 \x01(\x08\"\xf8\x01\n\x11OpenDenseResponse\x12*\n\x07ranking\x18\x04 \x01(\x0b\x32\x19.trireme.shard.v1.Ranking\x12\x34\n\ngeneration\x18\x02 \x01(\x0b\x32 .trireme.shard.v1.GenerationUsed\x12\x1b\n\x13search_microseconds\x18\x03 \x01(\x03\x12/\n\x04head\x18\x05 \x03(\x0b\x32!.trireme.shard.v1.FetchedDocument\x12!\n\x04plan\x18\x06 \x01(\x0b\x32\x13.trireme.v1.LegPlanJ\x04\x08\x01\x10\x02R\ncandidates\"\xcb\x01\n\x13SearchSparseRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\r\n\x05terms\x18\x03 \x03(\x05\x12\x0f\n\x07weights\x18\x04 \x03(\x02\x12\r\n\x05limit\x18\x05 \x01(\x05\x12\x1b\n\x13\x65ncoder_fingerprint\x18\x06 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x07 \x01(\t\x12\x30\n\nconstraint\x18\x08 \x01(\x0b\x32\x1c.trireme.shard.v1.Constraint\"\xb8\x01\n\x14SearchSparseResponse\x12*\n\x07ranking\x18\x01 \x01(\x0b\x32\x19.trireme.shard.v1.Ranking\x12\x34\n\ngeneration\x18\x02 \x01(\x0b\x32 .trireme.shard.v1.GenerationUsed\x12\x1b\n\x13search_microseconds\x18\x03 \x01(\x03\x12!\n\x04plan\x18\x04 \x01(\x0b\x32\x13.trireme.v1.LegPlan\"&\n\x07Ranking\x12\x0b\n\x03ids\x18\x01 \x03(\t\x12\x0e\n\x06scores\x18\x02 \x03(\x01\"E\n\x0eGenerationUsed\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x10\n\x08sequence\x18\x03 \x01(\x03\"\xec\x01\n\x0c\x46\x65tchRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x0b\n\x03ids\x18\x03 \x03(\t\x12\x0e\n\x06vector\x18\x04 \x01(\x0c\x12\x12\n\ntokens_for\x18\x05 \x01(\x05\x12\r\n\x05terms\x18\x06 \x03(\x05\x12\x0f\n\x07weights\x18\x07 \x03(\x02\x12\x11\n\thighlight\x18\x08 \x01(\t\x12\x0e\n\x06pinned\x18\t \x01(\x08\x12\x0e\n\x06\x66ilter\x18\n \x01(\t\x12\x30\n\nconstraint\x18\x0b \x01(\x0b\x32\x1c.trireme.shard.v1.Constraint\"{\n\rFetchResponse\x12\x34\n\tdocuments\x18\x01 \x03(\x0b\x32!.trireme.shard.v1.FetchedDocument\x12\x34\n\ngeneration\x18\x02 \x01(\x0b\x32 .trireme.shard.v1.GenerationUsed\"\xd5\x01\n\x0f\x46\x65tchedDocument\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x64ocument\x18\x02 \x01(\x0c\x12\x12\n\nstart_byte\x18\x03 \x01(\x05\x12\x10\n\x08\x65nd_byte\x18\x04 \x01(\x05\x12\x11\n\ttoken_ids\x18\x05 \x03(\x05\x12\x12\n\nhighlights\x18\x06 \x03(\x05\x12\x18\n\x10title_highlights\x18\x07 \x03(\x05\x12\r\n\x05unmet\x18\x08 \x03(\t\x12.\n\x08violated\x18\t \x01(\x0b\x32\x1c.trireme.shard.v1.Constraint\"^\n\x14ReadAttributeRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x0b\n\x03ids\x18\x03 \x03(\t\x12\x11\n\tattribute\x18\x04 \x01(\t\"y\n\x15ReadAttributeResponse\x12*\n\x06values\x18\x01 \x03(\x0b\x32\x1a.trireme.v1.AttributeValue\x12\x34\n\ngeneration\x18\x02 \x01(\x0b\x32 .trireme.shard.v1.GenerationUsed2\xf8\x04\n\x0cShardService\x12J\n\x05Watch\x12\x1e.trireme.shard.v1.WatchRequest\x1a\x1f.trireme.shard.v1.WatchResponse0\x01\x12W\n\nCountTerms\x12#.trireme.shard.v1.CountTermsRequest\x1a$.trireme.shard.v1.CountTermsResponse\x12`\n\rSearchLexical\x12&.trireme.shard.v1.SearchLexicalRequest\x1a\'.trireme.shard.v1.SearchLexicalResponse\x12V\n\tOpenDense\x12\".trireme.shard.v1.OpenDenseRequest\x1a#.trireme.shard.v1.OpenDenseResponse(\x01\x12]\n\x0cSearchSparse\x12%.trireme.shard.v1.SearchSparseRequest\x1a&.trireme.shard.v1.SearchSparseResponse\x12`\n\rReadAttribute\x12&.trireme.shard.v1.ReadAttributeRequest\x1a\'.trireme.shard.v1.ReadAttributeResponse\x12H\n\x05\x46\x65tch\x12\x1e.trireme.shard.v1.FetchRequest\x1a\x1f.trireme.shard.v1.FetchResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trireme.shard.v1.shard_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WATCHREQUEST']._serialized_start=103
-  _globals['_WATCHREQUEST']._serialized_end=117
-  _globals['_WATCHRESPONSE']._serialized_start=119
-  _globals['_WATCHRESPONSE']._serialized_end=221
-  _globals['_COLLECTIONSTATE']._serialized_start=224
-  _globals['_COLLECTIONSTATE']._serialized_end=657
-  _globals['_COUNTTERMSREQUEST']._serialized_start=659
-  _globals['_COUNTTERMSREQUEST']._serialized_end=733
-  _globals['_COUNTTERMSRESPONSE']._serialized_start=736
-  _globals['_COUNTTERMSRESPONSE']._serialized_end=867
-  _globals['_LEXICALSTATISTICS']._serialized_start=869
-  _globals['_LEXICALSTATISTICS']._serialized_end=979
-  _globals['_SEARCHLEXICALREQUEST']._serialized_start=982
-  _globals['_SEARCHLEXICALREQUEST']._serialized_end=1131
-  _globals['_SEARCHLEXICALRESPONSE']._serialized_start=1134
-  _globals['_SEARCHLEXICALRESPONSE']._serialized_end=1302
-  _globals['_OPENDENSEREQUEST']._serialized_start=1305
-  _globals['_OPENDENSEREQUEST']._serialized_end=1474
-  _globals['_LIKELYHEAD']._serialized_start=1476
-  _globals['_LIKELYHEAD']._serialized_end=1580
-  _globals['_OPENDENSERESPONSE']._serialized_start=1583
-  _globals['_OPENDENSERESPONSE']._serialized_end=1796
-  _globals['_SEARCHSPARSEREQUEST']._serialized_start=1799
-  _globals['_SEARCHSPARSEREQUEST']._serialized_end=1936
-  _globals['_SEARCHSPARSERESPONSE']._serialized_start=1939
-  _globals['_SEARCHSPARSERESPONSE']._serialized_end=2088
-  _globals['_RANKING']._serialized_start=2090
-  _globals['_RANKING']._serialized_end=2128
-  _globals['_GENERATIONUSED']._serialized_start=2130
-  _globals['_GENERATIONUSED']._serialized_end=2199
-  _globals['_FETCHREQUEST']._serialized_start=2202
-  _globals['_FETCHREQUEST']._serialized_end=2372
-  _globals['_FETCHRESPONSE']._serialized_start=2374
-  _globals['_FETCHRESPONSE']._serialized_end=2497
-  _globals['_FETCHEDDOCUMENT']._serialized_start=2500
-  _globals['_FETCHEDDOCUMENT']._serialized_end=2650
-  _globals['_READATTRIBUTEREQUEST']._serialized_start=2652
-  _globals['_READATTRIBUTEREQUEST']._serialized_end=2746
-  _globals['_READATTRIBUTERESPONSE']._serialized_start=2748
-  _globals['_READATTRIBUTERESPONSE']._serialized_end=2869
-  _globals['_SHARDSERVICE']._serialized_start=2872
-  _globals['_SHARDSERVICE']._serialized_end=3504
+  _globals['_NAMES_ALIASESENTRY']._loaded_options = None
+  _globals['_NAMES_ALIASESENTRY']._serialized_options = b'8\001'
+  _globals['_NAMES_INDEXESENTRY']._loaded_options = None
+  _globals['_NAMES_INDEXESENTRY']._serialized_options = b'8\001'
+  _globals['_WATCHREQUEST']._serialized_start=128
+  _globals['_WATCHREQUEST']._serialized_end=142
+  _globals['_WATCHRESPONSE']._serialized_start=145
+  _globals['_WATCHRESPONSE']._serialized_end=287
+  _globals['_NAMES']._serialized_start=290
+  _globals['_NAMES']._serialized_end=521
+  _globals['_NAMES_ALIASESENTRY']._serialized_start=427
+  _globals['_NAMES_ALIASESENTRY']._serialized_end=473
+  _globals['_NAMES_INDEXESENTRY']._serialized_start=475
+  _globals['_NAMES_INDEXESENTRY']._serialized_end=521
+  _globals['_COLLECTIONSTATE']._serialized_start=524
+  _globals['_COLLECTIONSTATE']._serialized_end=1003
+  _globals['_COUNTTERMSREQUEST']._serialized_start=1005
+  _globals['_COUNTTERMSREQUEST']._serialized_end=1079
+  _globals['_COUNTTERMSRESPONSE']._serialized_start=1082
+  _globals['_COUNTTERMSRESPONSE']._serialized_end=1213
+  _globals['_LEXICALSTATISTICS']._serialized_start=1215
+  _globals['_LEXICALSTATISTICS']._serialized_end=1325
+  _globals['_CONSTRAINT']._serialized_start=1327
+  _globals['_CONSTRAINT']._serialized_end=1375
+  _globals['_SEARCHLEXICALREQUEST']._serialized_start=1378
+  _globals['_SEARCHLEXICALREQUEST']._serialized_end=1593
+  _globals['_SEARCHLEXICALRESPONSE']._serialized_start=1596
+  _globals['_SEARCHLEXICALRESPONSE']._serialized_end=1799
+  _globals['_OPENDENSEREQUEST']._serialized_start=1802
+  _globals['_OPENDENSEREQUEST']._serialized_end=2037
+  _globals['_LIKELYHEAD']._serialized_start=2039
+  _globals['_LIKELYHEAD']._serialized_end=2143
+  _globals['_OPENDENSERESPONSE']._serialized_start=2146
+  _globals['_OPENDENSERESPONSE']._serialized_end=2394
+  _globals['_SEARCHSPARSEREQUEST']._serialized_start=2397
+  _globals['_SEARCHSPARSEREQUEST']._serialized_end=2600
+  _globals['_SEARCHSPARSERESPONSE']._serialized_start=2603
+  _globals['_SEARCHSPARSERESPONSE']._serialized_end=2787
+  _globals['_RANKING']._serialized_start=2789
+  _globals['_RANKING']._serialized_end=2827
+  _globals['_GENERATIONUSED']._serialized_start=2829
+  _globals['_GENERATIONUSED']._serialized_end=2898
+  _globals['_FETCHREQUEST']._serialized_start=2901
+  _globals['_FETCHREQUEST']._serialized_end=3137
+  _globals['_FETCHRESPONSE']._serialized_start=3139
+  _globals['_FETCHRESPONSE']._serialized_end=3262
+  _globals['_FETCHEDDOCUMENT']._serialized_start=3265
+  _globals['_FETCHEDDOCUMENT']._serialized_end=3478
+  _globals['_READATTRIBUTEREQUEST']._serialized_start=3480
+  _globals['_READATTRIBUTEREQUEST']._serialized_end=3574
+  _globals['_READATTRIBUTERESPONSE']._serialized_start=3576
+  _globals['_READATTRIBUTERESPONSE']._serialized_end=3697
+  _globals['_SHARDSERVICE']._serialized_start=3700
+  _globals['_SHARDSERVICE']._serialized_end=4332
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from trireme.v1 import document_pb2 as _document_pb2
+from trireme.v1 import filter_pb2 as _filter_pb2
 from trireme.v1 import ranking_pb2 as _ranking_pb2
 import builtins as _builtins
 import sys
@@ -46,6 +47,7 @@ class WatchResponse(_message.Message):
     COLLECTIONS_FIELD_NUMBER: _builtins.int
     REMOVED_FIELD_NUMBER: _builtins.int
     FULL_FIELD_NUMBER: _builtins.int
+    NAMES_FIELD_NUMBER: _builtins.int
     full: _builtins.bool
     """True in the first message of a stream: collections that are not named are not served."""
     @_builtins.property
@@ -56,20 +58,103 @@ class WatchResponse(_message.Message):
     def removed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of collections that are no longer served."""
 
+    @_builtins.property
+    def names(self) -> Global___Names:
+        """What names stand for; absent if that has not changed since the message before. Indexes that it
+        leads to were opened before, if they can be.
+        """
+
     def __init__(
         self,
         *,
         collections: _abc.Iterable[Global___CollectionState] | None = ...,
         removed: _abc.Iterable[_builtins.str] | None = ...,
         full: _builtins.bool = ...,
+        names: Global___Names | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["names", b"names"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collections", b"collections", "full", b"full", "removed", b"removed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collections", b"collections", "full", b"full", "names", b"names", "removed", b"removed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchResponse: _TypeAlias = WatchResponse  # noqa: Y015
+
+@_typing.final
+class Names(_message.Message):
+    """Names says what names of collections stand for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class AliasesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class IndexesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    REVISION_FIELD_NUMBER: _builtins.int
+    ALIASES_FIELD_NUMBER: _builtins.int
+    INDEXES_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """Grows with every change; between shards the highest holds."""
+    @_builtins.property
+    def aliases(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Aliases and the collections that they stand for."""
+
+    @_builtins.property
+    def indexes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Collections that are not served by the index of their own name, and the names of those that serve
+        them.
+        """
+
+    def __init__(
+        self,
+        *,
+        revision: _builtins.int = ...,
+        aliases: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        indexes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "indexes", b"indexes", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Names: _TypeAlias = Names  # noqa: Y015
 
 @_typing.final
 class CollectionState(_message.Message):
@@ -94,6 +179,7 @@ class CollectionState(_message.Message):
     SPARSE_ENCODER_VERSION_FIELD_NUMBER: _builtins.int
     SPARSE_ENCODER_FINGERPRINT_FIELD_NUMBER: _builtins.int
     SEARCH_DEFAULTS_FIELD_NUMBER: _builtins.int
+    SCHEMA_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Name of the collection."""
     uid: _builtins.str
@@ -130,6 +216,10 @@ class CollectionState(_message.Message):
     def search_defaults(self) -> _ranking_pb2.SearchDefaults:
         """How searches rank where they do not say otherwise."""
 
+    @_builtins.property
+    def schema(self) -> _filter_pb2.CollectionSchema:
+        """Which attributes its documents have."""
+
     def __init__(
         self,
         *,
@@ -150,10 +240,11 @@ class CollectionState(_message.Message):
         sparse_encoder_version: _builtins.str = ...,
         sparse_encoder_fingerprint: _builtins.str = ...,
         search_defaults: _ranking_pb2.SearchDefaults | None = ...,
+        schema: _filter_pb2.CollectionSchema | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["search_defaults", b"search_defaults"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schema", b"schema", "search_defaults", b"search_defaults"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "dimension", b"dimension", "document_count", b"document_count", "encoder_fingerprint", b"encoder_fingerprint", "encoder_model", b"encoder_model", "encoder_version", b"encoder_version", "epoch", b"epoch", "generation", b"generation", "passage_count", b"passage_count", "search_defaults", b"search_defaults", "sequence", b"sequence", "shard", b"shard", "shard_count", b"shard_count", "sparse_encoder_fingerprint", b"sparse_encoder_fingerprint", "sparse_encoder_model", b"sparse_encoder_model", "sparse_encoder_version", b"sparse_encoder_version", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "dimension", b"dimension", "document_count", b"document_count", "encoder_fingerprint", b"encoder_fingerprint", "encoder_model", b"encoder_model", "encoder_version", b"encoder_version", "epoch", b"epoch", "generation", b"generation", "passage_count", b"passage_count", "schema", b"schema", "search_defaults", b"search_defaults", "sequence", b"sequence", "shard", b"shard", "shard_count", b"shard_count", "sparse_encoder_fingerprint", b"sparse_encoder_fingerprint", "sparse_encoder_model", b"sparse_encoder_model", "sparse_encoder_version", b"sparse_encoder_version", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -260,6 +351,38 @@ class LexicalStatistics(_message.Message):
 Global___LexicalStatistics: _TypeAlias = LexicalStatistics  # noqa: Y015
 
 @_typing.final
+class Constraint(_message.Message):
+    """Constraint is what documents must and must not hold, by the words of the lexical leg: each a word,
+    or words next to each other in the title or in the text. What has no words asks for nothing.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUIRED_FIELD_NUMBER: _builtins.int
+    EXCLUDED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def required(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Each of these."""
+
+    @_builtins.property
+    def excluded(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """None of these."""
+
+    def __init__(
+        self,
+        *,
+        required: _abc.Iterable[_builtins.str] | None = ...,
+        excluded: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["excluded", b"excluded", "required", b"required"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Constraint: _TypeAlias = Constraint  # noqa: Y015
+
+@_typing.final
 class SearchLexicalRequest(_message.Message):
     """SearchLexicalRequest is the lexical leg of one query on one shard."""
 
@@ -270,6 +393,8 @@ class SearchLexicalRequest(_message.Message):
     QUERY_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     STATISTICS_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    CONSTRAINT_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Name of the collection."""
     generation: _builtins.int
@@ -278,9 +403,15 @@ class SearchLexicalRequest(_message.Message):
     """The query as typed; never a syntax error."""
     limit: _builtins.int
     """Documents wanted."""
+    filter: _builtins.str
+    """Only documents that match are searched; empty means all."""
     @_builtins.property
     def statistics(self) -> Global___LexicalStatistics:
         """Statistics of the whole collection for the query's words; absent means those of this shard."""
+
+    @_builtins.property
+    def constraint(self) -> Global___Constraint:
+        """What its documents must and must not hold; absent means anything."""
 
     def __init__(
         self,
@@ -290,10 +421,12 @@ class SearchLexicalRequest(_message.Message):
         query: _builtins.str = ...,
         limit: _builtins.int = ...,
         statistics: Global___LexicalStatistics | None = ...,
+        filter: _builtins.str = ...,
+        constraint: Global___Constraint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["statistics", b"statistics"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["constraint", b"constraint", "statistics", b"statistics"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "generation", b"generation", "limit", b"limit", "query", b"query", "statistics", b"statistics"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "constraint", b"constraint", "filter", b"filter", "generation", b"generation", "limit", b"limit", "query", b"query", "statistics", b"statistics"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -308,6 +441,7 @@ class SearchLexicalResponse(_message.Message):
     RANKING_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     SEARCH_MICROSECONDS_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
     search_microseconds: _builtins.int
     """Time of the search itself, in microseconds."""
     @_builtins.property
@@ -318,16 +452,21 @@ class SearchLexicalResponse(_message.Message):
     def generation(self) -> Global___GenerationUsed:
         """Generation that answered."""
 
+    @_builtins.property
+    def plan(self) -> _filter_pb2.LegPlan:
+        """How the filter was applied; absent without one."""
+
     def __init__(
         self,
         *,
         ranking: Global___Ranking | None = ...,
         generation: Global___GenerationUsed | None = ...,
         search_microseconds: _builtins.int = ...,
+        plan: _filter_pb2.LegPlan | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "ranking", b"ranking"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "plan", b"plan", "ranking", b"ranking"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "ranking", b"ranking", "search_microseconds", b"search_microseconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "plan", b"plan", "ranking", b"ranking", "search_microseconds", b"search_microseconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -345,6 +484,8 @@ class OpenDenseRequest(_message.Message):
     LIMIT_FIELD_NUMBER: _builtins.int
     ENCODER_FINGERPRINT_FIELD_NUMBER: _builtins.int
     LIKELY_HEAD_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    CONSTRAINT_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Name of the collection."""
     generation: _builtins.int
@@ -357,9 +498,15 @@ class OpenDenseRequest(_message.Message):
     """Fingerprint of the encoder that made `vector`; FAILED_PRECONDITION (`MODEL_MISMATCH`) if the
     generation was built with another.
     """
+    filter: _builtins.str
+    """Only documents that match are searched; empty means all."""
     @_builtins.property
     def likely_head(self) -> Global___LikelyHead:
         """Which documents to return in full at once; absent means none."""
+
+    @_builtins.property
+    def constraint(self) -> Global___Constraint:
+        """What its documents must and must not hold; absent means anything."""
 
     def __init__(
         self,
@@ -370,10 +517,12 @@ class OpenDenseRequest(_message.Message):
         limit: _builtins.int = ...,
         encoder_fingerprint: _builtins.str = ...,
         likely_head: Global___LikelyHead | None = ...,
+        filter: _builtins.str = ...,
+        constraint: Global___Constraint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["likely_head", b"likely_head"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["constraint", b"constraint", "likely_head", b"likely_head"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "encoder_fingerprint", b"encoder_fingerprint", "generation", b"generation", "likely_head", b"likely_head", "limit", b"limit", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "constraint", b"constraint", "encoder_fingerprint", b"encoder_fingerprint", "filter", b"filter", "generation", b"generation", "likely_head", b"likely_head", "limit", b"limit", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -437,6 +586,7 @@ class OpenDenseResponse(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     SEARCH_MICROSECONDS_FIELD_NUMBER: _builtins.int
     HEAD_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
     search_microseconds: _builtins.int
     """Time of the search itself, in microseconds."""
     @_builtins.property
@@ -451,6 +601,10 @@ class OpenDenseResponse(_message.Message):
     def head(self) -> _containers.RepeatedCompositeFieldContainer[Global___FetchedDocument]:
         """The documents of the likely head, in no particular order."""
 
+    @_builtins.property
+    def plan(self) -> _filter_pb2.LegPlan:
+        """How the filter was applied; absent without one."""
+
     def __init__(
         self,
         *,
@@ -458,10 +612,11 @@ class OpenDenseResponse(_message.Message):
         generation: Global___GenerationUsed | None = ...,
         search_microseconds: _builtins.int = ...,
         head: _abc.Iterable[Global___FetchedDocument] | None = ...,
+        plan: _filter_pb2.LegPlan | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "ranking", b"ranking"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "plan", b"plan", "ranking", b"ranking"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "head", b"head", "ranking", b"ranking", "search_microseconds", b"search_microseconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "head", b"head", "plan", b"plan", "ranking", b"ranking", "search_microseconds", b"search_microseconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -479,6 +634,8 @@ class SearchSparseRequest(_message.Message):
     WEIGHTS_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     ENCODER_FINGERPRINT_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    CONSTRAINT_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Name of the collection."""
     generation: _builtins.int
@@ -489,6 +646,8 @@ class SearchSparseRequest(_message.Message):
     """Fingerprint of the encoder that weighed the terms; FAILED_PRECONDITION (`MODEL_MISMATCH`) if the
     generation was built with another.
     """
+    filter: _builtins.str
+    """Only documents that match are searched; empty means all."""
     @_builtins.property
     def terms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The query's terms, each once: token ids of the sparse encoder."""
@@ -496,6 +655,10 @@ class SearchSparseRequest(_message.Message):
     @_builtins.property
     def weights(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """Their weights, one per term, above 0."""
+
+    @_builtins.property
+    def constraint(self) -> Global___Constraint:
+        """What its documents must and must not hold; absent means anything."""
 
     def __init__(
         self,
@@ -506,10 +669,12 @@ class SearchSparseRequest(_message.Message):
         weights: _abc.Iterable[_builtins.float] | None = ...,
         limit: _builtins.int = ...,
         encoder_fingerprint: _builtins.str = ...,
+        filter: _builtins.str = ...,
+        constraint: Global___Constraint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["constraint", b"constraint"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "encoder_fingerprint", b"encoder_fingerprint", "generation", b"generation", "limit", b"limit", "terms", b"terms", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "constraint", b"constraint", "encoder_fingerprint", b"encoder_fingerprint", "filter", b"filter", "generation", b"generation", "limit", b"limit", "terms", b"terms", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -524,6 +689,7 @@ class SearchSparseResponse(_message.Message):
     RANKING_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     SEARCH_MICROSECONDS_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
     search_microseconds: _builtins.int
     """Time of the search itself, in microseconds."""
     @_builtins.property
@@ -534,16 +700,21 @@ class SearchSparseResponse(_message.Message):
     def generation(self) -> Global___GenerationUsed:
         """Generation that answered."""
 
+    @_builtins.property
+    def plan(self) -> _filter_pb2.LegPlan:
+        """How the filter was applied; absent without one."""
+
     def __init__(
         self,
         *,
         ranking: Global___Ranking | None = ...,
         generation: Global___GenerationUsed | None = ...,
         search_microseconds: _builtins.int = ...,
+        plan: _filter_pb2.LegPlan | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "ranking", b"ranking"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "plan", b"plan", "ranking", b"ranking"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "ranking", b"ranking", "search_microseconds", b"search_microseconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "plan", b"plan", "ranking", b"ranking", "search_microseconds", b"search_microseconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -626,6 +797,8 @@ class FetchRequest(_message.Message):
     WEIGHTS_FIELD_NUMBER: _builtins.int
     HIGHLIGHT_FIELD_NUMBER: _builtins.int
     PINNED_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    CONSTRAINT_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Name of the collection."""
     generation: _builtins.int
@@ -643,6 +816,8 @@ class FetchRequest(_message.Message):
     gone, rather than an answer from the newest. Documents of a generation can be fetched longer than
     it can be searched.
     """
+    filter: _builtins.str
+    """Say which parts of this filter the documents do not match; empty means do not."""
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Ids of the documents."""
@@ -657,6 +832,10 @@ class FetchRequest(_message.Message):
     def weights(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """Their weights, one per term, above 0."""
 
+    @_builtins.property
+    def constraint(self) -> Global___Constraint:
+        """The documents are judged by it: see `FetchedDocument.violated`."""
+
     def __init__(
         self,
         *,
@@ -669,10 +848,12 @@ class FetchRequest(_message.Message):
         weights: _abc.Iterable[_builtins.float] | None = ...,
         highlight: _builtins.str = ...,
         pinned: _builtins.bool = ...,
+        filter: _builtins.str = ...,
+        constraint: Global___Constraint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["constraint", b"constraint"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "generation", b"generation", "highlight", b"highlight", "ids", b"ids", "pinned", b"pinned", "terms", b"terms", "tokens_for", b"tokens_for", "vector", b"vector", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "constraint", b"constraint", "filter", b"filter", "generation", b"generation", "highlight", b"highlight", "ids", b"ids", "pinned", b"pinned", "terms", b"terms", "tokens_for", b"tokens_for", "vector", b"vector", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -721,6 +902,8 @@ class FetchedDocument(_message.Message):
     TOKEN_IDS_FIELD_NUMBER: _builtins.int
     HIGHLIGHTS_FIELD_NUMBER: _builtins.int
     TITLE_HIGHLIGHTS_FIELD_NUMBER: _builtins.int
+    UNMET_FIELD_NUMBER: _builtins.int
+    VIOLATED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Id of the document."""
     document: _builtins.bytes
@@ -743,6 +926,16 @@ class FetchedDocument(_message.Message):
     def title_highlights(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Where the title does, likewise."""
 
+    @_builtins.property
+    def unmet(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The parts of the request's `filter`, joined by AND there, that it does not match."""
+
+    @_builtins.property
+    def violated(self) -> Global___Constraint:
+        """What of `FetchRequest.constraint` it does not meet: the required parts that it lacks and the
+        excluded ones that it holds. Absent if it meets all.
+        """
+
     def __init__(
         self,
         *,
@@ -753,10 +946,12 @@ class FetchedDocument(_message.Message):
         token_ids: _abc.Iterable[_builtins.int] | None = ...,
         highlights: _abc.Iterable[_builtins.int] | None = ...,
         title_highlights: _abc.Iterable[_builtins.int] | None = ...,
+        unmet: _abc.Iterable[_builtins.str] | None = ...,
+        violated: Global___Constraint | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["violated", b"violated"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "end_byte", b"end_byte", "highlights", b"highlights", "id", b"id", "start_byte", b"start_byte", "title_highlights", b"title_highlights", "token_ids", b"token_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "end_byte", b"end_byte", "highlights", b"highlights", "id", b"id", "start_byte", b"start_byte", "title_highlights", b"title_highlights", "token_ids", b"token_ids", "unmet", b"unmet", "violated", b"violated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
