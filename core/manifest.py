@@ -6,6 +6,8 @@ nothing reaches FAISS, Tantivy or Arrow unverified, and holds a checksum of itse
     format 1   dense vectors compared by inner product, and the lexical index
     format 2   any similarity, a learned-sparse part in each segment
     format 3   documents as callers see them, with their words counted; how searches rank
+    format 4   segments searched by an approximate index, with its measured recall; what counts as a
+               word in the collection, and where words stand in a text
 
 What an earlier version wrote stays in its format.
 """
@@ -20,12 +22,20 @@ from typing import Any
 
 from core import config
 from core.errors import BadEnvironment, CorruptFile, NewerFormat
+from core.filters.schema import UNKNOWN, Schema
+from core.languages import ENGLISH, LexicalSettings
 from core.ranking_wish import OPEN, RankingWish
 
-FORMAT = 3
+FORMAT = 4
 """The format that this version writes, and the highest that it reads."""
 
 _CHECKSUM = "self_sha256"
+# Not written while they say nothing, so that what earlier formats wrote keeps its checksum.
+_LEFT_OUT: Mapping[str, object] = {
+    "lexical_settings": ENGLISH,
+    "schema": UNKNOWN,
+    "search_defaults": OPEN,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +48,25 @@ class FileEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexEntry:
+    """How a sealed segment's vectors are searched, as `core.vectors` builds and measures it.
+
+    `effort` is nprobe or efSearch, the smallest that met the collection's target; `recall` is the
+    share of the 10 nearest vectors that it found, averaged over `queries` sampled ones.
+    """
+
+    kind: str
+    effort: int
+    recall: float
+    queries: int
+
+
+@dataclass(frozen=True, slots=True)
 class SegmentEntry:
     """One segment. `documents` and `passages` count all rows, `dead_*` those not to be found.
 
     `postings` counts the weights in the learned-sparse part. `dead` is the bitmap of dead documents
-    (see `segment`), None while all are alive.
+    (see `segment`), None while all are alive. Without an `index` vectors are searched one by one.
     """
 
     id: str
@@ -53,6 +77,7 @@ class SegmentEntry:
     dead_documents: int = 0
     dead_passages: int = 0
     postings: int = 0
+    index: IndexEntry | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +112,10 @@ class Manifest:
 
     `sequence` and `chain` are the last change covered and the hash chain of the feed up to it,
     `previous` is the SHA-256 of the manifest before (empty for the first), `lexical` lists the
-    files of the Tantivy index, `documents` and `passages` count the live ones, `created_at` is in
-    seconds since 1970. Without a `sparse_encoder` there is no learned-sparse leg. Searches that do
-    not say how they rank do so by `search_defaults`.
+    files of the Tantivy index, whose words are by `lexical_settings`, `documents` and `passages`
+    count the live ones, `created_at` is in seconds since 1970. Without a `sparse_encoder` there is
+    no learned-sparse leg. Searches that do not say how they rank do so by `search_defaults`.
+    `schema` says which attributes documents have.
     """
 
     uid: str
@@ -109,6 +135,8 @@ class Manifest:
     created_at: float
     sparse_encoder: SparseEncoderEntry | None = None
     search_defaults: RankingWish = OPEN
+    lexical_settings: LexicalSettings = ENGLISH
+    schema: Schema = UNKNOWN
     format: int = FORMAT
 
     @property
@@ -132,8 +160,12 @@ class Manifest:
     def to_bytes(self) -> bytes:
         """Canonical JSON with its own checksum; equal manifests give equal bytes."""
         values = asdict(self)
-        if self.search_defaults == OPEN:
-            del values["search_defaults"]
+        for name, default in _LEFT_OUT.items():
+            if getattr(self, name) == default:
+                del values[name]
+        for segment in values["segments"]:
+            if segment["index"] is None:
+                del segment["index"]
         if self.format == 1:
             del values["sparse_encoder"]
             for segment in values["segments"]:

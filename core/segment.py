@@ -1,8 +1,10 @@
 """The segment: an immutable set of documents with their passages and vectors. This file defines it.
 
     file             written by                 holds
-    vectors.faiss    faiss.write_index          IndexFlat of the collection's similarity (inner
-                                                product, L2 or L1), one float32 vector per passage
+    vectors.faiss    faiss.write_index          an index of one of `vectors.kinds` with one vector
+                                                per passage; a flat one holds these in full
+    vectors.f32      `vectors.stored`           the vectors beside an index that is not flat; or
+                                                vectors.f16 or vectors.i8
     documents.arrow  Arrow IPC file, one batch  a row per document version, by ascending `sequence`
       sequence int64, id, document (a serialised trireme.v1.Document), key uint64 (the first 8
       bytes of BLAKE2b of the id), length int32 (words of title and text), words list<int64> (the
@@ -12,6 +14,8 @@
       text), token_ids list<int32> (without special tokens)
     sparse.arrow     Arrow IPC file, one batch  a row per term of the learned-sparse leg, see
                                                 `sparse`; only in collections that have that leg
+    attributes.arrow Arrow IPC file, one batch  a row per attribute and type, see `filters.columns`;
+                                                formats 1 to 3 do not have it
     dead.bits        numpy.packbits, little     bit r set: document row r is not to be found
 
 All but the last never change. Deleting or replacing a document adds its row to a new `dead.bits`;
@@ -22,9 +26,9 @@ FAISS loads one flipped bit in five without a word.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -34,29 +38,30 @@ from numpy.typing import NDArray
 from core.columns import (
     ArrowFailure,
     Blobs,
+    Strings,
     column,
     lists,
     read_table,
-    strings,
-    write_table,
 )
-from core.errors import CorruptFile, TriremeError
-from core.flat import FlatIndex, Selection, write_flat
+from core.errors import CorruptFile
+from core.filters.columns import ATTRIBUTES, AttributeColumns
+from core.filters.filtering import DocumentFilter
+from core.filters.tree import Node
+from core.masks import Truth
 from core.segment_tables import (
     DOCUMENT_COLUMNS,
     PASSAGE_COLUMNS,
     StoredDocument,
-    StoredPassage,
-    document_table,
     keys_of,
-    passage_table,
     upgraded,
 )
-from core.similarity import COSINE
-from core.sparse import Postings, SparsePart, write_postings
+from core.sparse import SparsePart
+from core.vectors.index import INDEX_FILE, VectorIndex
+from core.vectors.recall import found_of_nearest
+from core.vectors.selection import Selection
 from core.wire import document_from_bytes
 
-VECTORS = "vectors.faiss"
+VECTORS = INDEX_FILE
 DOCUMENTS = "documents.arrow"
 PASSAGES = "passages.arrow"
 SPARSE = "sparse.arrow"
@@ -78,54 +83,6 @@ class Passage:
     token_ids: NDArray[np.int32]
 
 
-def write_segment(
-    directory: Path,
-    documents: Sequence[StoredDocument],
-    passages: Sequence[StoredPassage],
-    vectors: Vectors,
-    *,
-    similarity: str = COSINE,
-    postings: Postings | None = None,
-) -> tuple[Path, ...]:
-    """Writes a segment's files into an existing directory, unsynced, and returns their paths.
-
-    Documents must ascend by sequence, passages by document; `vectors` is float32 [passages,
-    dimension], of length 1 for cosine similarity. A document may have no passage: it is then found
-    by the lexical leg alone. `postings` make the learned-sparse part; None if there is none.
-    """
-    order = np.array([passage.document for passage in passages], np.int64)
-    sequences = np.array([stored.sequence for stored in documents], np.int64)
-    if (np.diff(order) < 0).any() or (np.diff(sequences) <= 0).any():
-        raise TriremeError("documents and passages must be written in ascending order")
-    if vectors.ndim != 2 or len(vectors) != len(passages):
-        raise TriremeError(f"{len(passages)} passages need as many vectors, not {vectors.shape}")
-    if not np.isfinite(vectors).all():
-        raise TriremeError("a vector has components that are no finite numbers")
-    if postings is not None and (postings.passages >= len(passages)).any():
-        raise TriremeError("a term weighs in a passage that is not there")
-    tables = document_table(documents), passage_table(passages)
-    return write_tables(directory, *tables, vectors, similarity, postings)
-
-
-def write_tables(
-    directory: Path,
-    documents: pa.Table,
-    passages: pa.Table,
-    vectors: Vectors,
-    similarity: str,
-    postings: Postings | None,
-) -> tuple[Path, ...]:
-    """Writes what `write_segment` does, from tables in the right order."""
-    paths = [directory / name for name in FILES]
-    write_flat(paths[0], vectors, similarity)
-    write_table(documents, paths[1])
-    write_table(passages, paths[2])
-    if postings is not None:
-        paths.append(directory / SPARSE)
-        write_postings(paths[-1], postings)
-    return tuple(paths)
-
-
 def pack_dead(dead: NDArray[np.bool_]) -> bytes:
     """The content of dead.bits for one truth value per document row."""
     return np.packbits(dead, bitorder="little").tobytes()
@@ -143,15 +100,17 @@ class Segment:
         self,
         documents: pa.Table,
         passages: pa.Table,
-        index: FlatIndex,
+        index: VectorIndex,
         sparse: SparsePart | None,
+        filter: DocumentFilter,
         dead: NDArray[np.bool_],
     ) -> None:
         self.documents = documents
         self.passages = passages
         self.sparse = sparse
-        self.ids = strings(documents, "id")
-        self._index = index
+        self.filter = filter
+        self.ids = Strings(documents, "id")
+        self.index = index
         self._passage_document = column(passages, "document")
         self._starts = column(passages, "start_byte")
         self._ends = column(passages, "end_byte")
@@ -171,18 +130,22 @@ class Segment:
         self.live_length = int(self.lengths[self.live_rows].sum())
         self.dead_passages = int(np.diff(self._first)[dead].sum())
         self._selection = Selection(~dead[self._passage_document]) if dead.any() else None
+        self._narrowed: tuple[Truth, Selection] | None = None
 
     @classmethod
-    def open(cls, paths: Mapping[str, Path], dead: Path | None = None) -> Segment:
-        """Opens verified files, by their names; columns are mapped, vectors are read into memory.
+    def open(
+        cls, paths: Mapping[str, Path], dead: Path | None = None, *, effort: int = 0
+    ) -> Segment:
+        """Opens verified files, by their names; all are mapped, not read into memory.
 
-        Raises CorruptFile if they are not a segment.
+        `effort` is that of the manifest's IndexEntry. Raises CorruptFile if they are not a segment.
         """
         try:
-            index = FlatIndex.open(paths[VECTORS])
+            index = VectorIndex.open(paths, effort)
             documents = upgraded(read_table(paths[DOCUMENTS]))
             passages = read_table(paths[PASSAGES])
             sparse = SparsePart.open(paths[SPARSE], len(passages)) if SPARSE in paths else None
+            filter = _filter(documents, paths.get(ATTRIBUTES))
             bits = _read_dead(dead, documents.num_rows)
         except (OSError, RuntimeError, MemoryError, ArrowFailure, ValueError) as error:
             raise CorruptFile(f"cannot open the segment: {error}") from error
@@ -190,7 +153,7 @@ class Segment:
             raise CorruptFile("the segment does not have this version's columns")
         if len(index) != passages.num_rows:
             raise CorruptFile("the segment's vectors and passages are not of one length")
-        return cls(documents, passages, index, sparse, bits)
+        return cls(documents, passages, index, sparse, filter, bits)
 
     def with_dead(self, dead: Path | None) -> Segment:
         """The same segment with another set of dead documents; nothing is opened again."""
@@ -201,20 +164,30 @@ class Segment:
             raise CorruptFile(f"cannot read {dead}: {error}") from error
         return segment
 
+    def placed(self, place: Callable[[VectorIndex], VectorIndex]) -> Segment:
+        """The same segment, with its vectors searched where `place` puts them."""
+        segment = copy.copy(self)
+        segment.index = place(self.index)
+        return segment
+
     @property
     def dimension(self) -> int:
         """Components per vector."""
-        return self._index.dimension
+        return self.index.dimension
 
     @property
     def similarity(self) -> str:
         """How vectors are compared; "dot" for cosine too."""
-        return self._index.similarity
+        return self.index.similarity
 
     @property
     def vectors(self) -> Vectors:
-        """All vectors, float32 [passages, dimension], as they lie in the index: read only."""
-        return self._index.vectors
+        """All vectors, float32 [passages, dimension]."""
+        return self.index.decoded(slice(None))
+
+    def matching(self, node: Node) -> Truth:
+        """Which documents match a filter, bool [documents]; never a dead one."""
+        return self.filter.matching(node) & ~self.dead
 
     @property
     def postings(self) -> int:
@@ -224,23 +197,50 @@ class Segment:
     @property
     def live_passages(self) -> int:
         """Passages of documents that are not dead."""
-        return len(self._index) - self.dead_passages
+        return len(self.index) - self.dead_passages
 
     @property
     def live_passage_rows(self) -> Rows:
         """Their rows, ascending."""
         return np.flatnonzero(~self.dead[self._passage_document])
 
-    def nearest_passages(self, vector: Vectors, count: int) -> tuple[Vectors, Rows]:
+    def passages_of(self, allowed: Truth | None) -> int:
+        """How many passages the documents that are true in `allowed` have; None: all that live."""
+        if allowed is None:
+            return self.live_passages
+        return int(np.diff(self._first)[allowed].sum())
+
+    def nearest_passages(
+        self, vector: Vectors, count: int, allowed: Truth | None = None
+    ) -> tuple[Vectors, Rows]:
         """Scores of the `count` live passages most similar to `vector`, best first, and their rows.
 
-        Scores are not rounded yet. `count` is at most `live_passages`; a row is that of the
-        passage's document.
+        Scores are not rounded yet. Only documents that are true in `allowed` count, None: all that
+        live; `count` is at most `passages_of(allowed)`. A row is that of the passage's document.
         """
         if not count:
             return _NO_SCORES, _NO_ROWS
-        scores, passages = self._index.search(vector, count, self._selection)
+        scores, passages = self.index.search(vector, count, self._select(allowed))
         return scores, self._passage_document[passages]
+
+    def measure_recall(self, vector: Vectors) -> tuple[int, int]:
+        """How many of how many nearest live passages a search finds; 0 of 0 if it is exact."""
+        if self.index.is_exact:
+            return 0, 0
+        return found_of_nearest(self.index, vector, self._selection)
+
+    def dense_strategy(self, count: int, allowed: Truth | None) -> str:
+        """How `nearest_passages` finds them: EXACT, SELECTOR or OVER_FETCH of `masks`."""
+        return self.index.strategy(count, self._select(allowed))
+
+    def _select(self, allowed: Truth | None) -> Selection | None:
+        """The passages of documents that are true in `allowed`; that of the last is remembered."""
+        if allowed is None:
+            return self._selection
+        narrowed = self._narrowed
+        if narrowed is None or narrowed[0] is not allowed:
+            narrowed = self._narrowed = allowed, Selection(allowed[self._passage_document])
+        return narrowed[1]
 
     def weigh_passages(
         self, terms: NDArray[np.int32], weights: NDArray[np.float32]
@@ -251,16 +251,22 @@ class Segment:
         return self.sparse.scores(terms, weights)
 
     def weigh_documents(
-        self, terms: NDArray[np.int32], weights: NDArray[np.float32]
+        self,
+        terms: NDArray[np.int32],
+        weights: NDArray[np.float32],
+        allowed: Truth | None = None,
     ) -> tuple[Rows, NDArray[np.float64]]:
-        """Rows and scores, by their best passages, of the live documents with any of the terms."""
+        """Rows and scores, by their best passages, of the live documents with any of the terms.
+
+        Only documents that are true in `allowed`, if that is given.
+        """
         by_passage = self.weigh_passages(terms, weights)
         found = np.flatnonzero(by_passage)
         rows, first = np.unique(self._passage_document[found], return_index=True)
         if not len(rows):
             return np.zeros(0, np.int64), np.zeros(0)
         scores = np.maximum.reduceat(by_passage[found], first)
-        alive = ~self.dead[rows]
+        alive = ~self.dead[rows] if allowed is None else allowed[rows]
         return rows[alive].astype(np.int64), scores[alive]
 
     @property
@@ -317,7 +323,7 @@ class Segment:
             return None
         place = first
         if vector is not None and end - first > 1:
-            place += int(np.argmax(self._index.scores(first, end, vector)))
+            place += int(np.argmax(self.index.scores_of(slice(first, end), vector)))
         elif weighed is not None:
             place += int(np.argmax(weighed[first:end]))
         offsets, tokens = self._tokens
@@ -336,6 +342,28 @@ class Segment:
             f"<Segment {len(self.documents)} documents, {int(self.dead.sum())} dead, "
             f"{len(self.passages)} passages>"
         )
+
+
+def _filter(documents: pa.Table, path: Path | None) -> DocumentFilter:
+    opened = (
+        partial(_derived, documents) if path is None else partial(_stored, path, len(documents))
+    )
+    return DocumentFilter(opened, documents["id"], is_stored=path is not None)
+
+
+def _stored(path: Path, documents: int) -> AttributeColumns:
+    try:
+        return AttributeColumns.open(path, documents)
+    except (OSError, ArrowFailure, ValueError) as error:
+        raise CorruptFile(f"cannot open the segment's attributes: {error}") from error
+
+
+def _derived(documents: pa.Table) -> AttributeColumns:
+    """The attributes of a segment of an earlier format: every document is read."""
+    stored = Blobs(documents, "document")
+    return AttributeColumns.of(
+        [document_from_bytes(stored[row]).attributes for row in range(len(documents))]
+    )
 
 
 def _read_dead(path: Path | None, documents: int) -> NDArray[np.bool_]:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from core.analysis import words_of
+from core.analysis import ENGLISH_ANALYZER, Analyzer
 from core.documents import Document
 from core.wire import attributes_from_json, document_to_bytes
 
@@ -78,10 +78,12 @@ def keys_of(ids: Sequence[str]) -> NDArray[np.uint64]:
     return np.array([key_of(document_id) for document_id in ids], np.uint64)
 
 
-def document_table(documents: Sequence[StoredDocument]) -> pa.Table:
+def document_table(
+    documents: Sequence[StoredDocument], analyzer: Analyzer = ENGLISH_ANALYZER
+) -> pa.Table:
     """The rows of documents.arrow."""
     parts = [stored.document for stored in documents]
-    analysed = [words_of(part.title, part.text) for part in parts]
+    analysed = [analyzer.words_of(part.title, part.text) for part in parts]
     values = np.concatenate([np.zeros(0, np.int64), *(words for words, _ in analysed)])
     offsets = np.cumsum([0, *(len(words) for words, _ in analysed)])
     columns = [
