@@ -1,16 +1,16 @@
 """The lexical leg's candidates: one Tantivy index per shard, a Tantivy document per live document.
 
 Fields: `sequence` (the document's key, a fast field), `id` (raw, to delete by) and `body` (title
-and text together, as `analysis` has them). Tantivy scores by its own statistics, which count
-deleted documents too, and cannot be told others; so it only finds candidates, with its weight of
-each term corrected, and `matching` scores these exactly.
+and text together, as `analysis` has them; with the places of words since format 4). Tantivy scores
+by its own statistics, which count deleted documents too, and cannot be told others; so it only
+finds candidates, with its weight of each term corrected, and `matching` scores these exactly.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,40 +20,41 @@ import tantivy
 from numpy.typing import NDArray
 
 from core import bm25, fsops
-from core.analysis import body_of, text_analyzer
-from core.errors import CorruptFile, StorageFull, TriremeError
+from core.analysis import ENGLISH_ANALYZER, Analyzer, Phrase
+from core.errors import CorruptFile, TriremeError
+from core.lexical_index import BODY, META, committed_files, failures, manage_files, open_index
 
-META = "meta.json"
-_MANAGED = ".managed.json"
-_ANALYZER = "trireme_en"
-_BODY = "body"
 _HEAP_BYTES = 64 * 1024 * 1024
-_COMPONENTS = ("idx", "pos", "term", "store", "fast", "fieldnorm")
 
 
 class LexicalWriter:
     """Writes the index of one shard. Not safe to share between threads."""
 
-    def __init__(self, directory: Path, index: tantivy.Index) -> None:
+    def __init__(self, directory: Path, index: tantivy.Index, analyzer: Analyzer) -> None:
         self._directory = directory
+        self._analyzer = analyzer
         self._writer = index.writer(_HEAP_BYTES, 1)
 
     @classmethod
-    def open(cls, directory: Path) -> LexicalWriter:
+    def open(cls, directory: Path, analyzer: Analyzer = ENGLISH_ANALYZER) -> LexicalWriter:
         """Continues the index in a directory, or starts one if it is empty.
 
         Raises CorruptFile if the directory holds something else.
         """
-        with _failures(CorruptFile, f"cannot open the lexical index in {directory}"):
-            index = tantivy.Index(_schema(), path=str(directory), reuse=True)
-            index.register_tokenizer(_ANALYZER, text_analyzer())
-            _manage_files(directory)
-            return cls(directory, index)
+        with failures(CorruptFile, f"cannot open the lexical index in {directory}"):
+            index, _ = open_index(directory, analyzer)
+            manage_files(directory)
+            return cls(directory, index, analyzer)
 
     def put(self, sequence: int, document_id: str, title: str, text: str) -> None:
         """Adds a document in place of any earlier one of its id, from the next commit on."""
-        document = tantivy.Document(id=document_id, body=body_of(title, text))
+        document = tantivy.Document(id=document_id)
         document.add_unsigned("sequence", sequence)
+        for value in self._analyzer.values(title, text):
+            if isinstance(value, str):
+                document.add_text(BODY, value)
+            else:
+                document.add_pre_tokenized_text(BODY, value)
         with self._writing():
             self._writer.delete_documents_by_term("id", document_id)
             self._writer.add_document(document)
@@ -77,7 +78,7 @@ class LexicalWriter:
         while True:
             meta = (self._directory / META).read_bytes()
             try:
-                for name in _committed_files(self._directory, meta):
+                for name in committed_files(self._directory, meta):
                     fsops.link_file(self._directory / name, directory / name)
             except TriremeError as error:
                 if not isinstance(error.__cause__, FileNotFoundError):
@@ -95,7 +96,7 @@ class LexicalWriter:
         del self._writer
 
     def _writing(self) -> AbstractContextManager[None]:
-        return _failures(TriremeError, f"cannot write the lexical index in {self._directory}")
+        return failures(TriremeError, f"cannot write the lexical index in {self._directory}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,28 +117,33 @@ class LexicalMatches:
 class LexicalReader:
     """One committed state of an index; immutable and safe to share between threads.
 
-    `mean_length` is the one that Tantivy scores with, 0 before the first match.
+    `mean_length` is the one that Tantivy scores with, 0 before the first match. Without
+    `has_positions` an earlier format wrote it, which did not keep the places of words.
     """
 
-    def __init__(self, index: tantivy.Index, rows: int) -> None:
+    def __init__(
+        self, index: tantivy.Index, analyzer: Analyzer, rows: int, has_positions: bool
+    ) -> None:
+        self.analyzer = analyzer
+        self.has_positions = has_positions
+        self.mean_length = 0.0
         self._schema = index.schema
         self._searcher = index.searcher()
         self._rows = rows
-        self.mean_length = 0.0
 
     @classmethod
-    def open(cls, directory: Path) -> LexicalReader:
+    def open(cls, directory: Path, analyzer: Analyzer = ENGLISH_ANALYZER) -> LexicalReader:
         """Opens verified files in a writable directory (Tantivy puts a lock file beside them).
 
         Raises CorruptFile if they are not an index of this version.
         """
-        with _failures(CorruptFile, f"cannot open the lexical index in {directory}"):
-            index = tantivy.Index(_schema(), path=str(directory), reuse=True)
-            index.register_tokenizer(_ANALYZER, text_analyzer())
+        with failures(CorruptFile, f"cannot open the lexical index in {directory}"):
+            index, has_positions = open_index(directory, analyzer)
             index.config_reader("manual")
             index.reload()
             segments = json.loads((directory / META).read_bytes())["segments"]
-            return cls(index, sum(segment["max_doc"] for segment in segments))
+            rows = sum(segment["max_doc"] for segment in segments)
+            return cls(index, analyzer, rows, has_positions)
 
     @property
     def document_count(self) -> int:
@@ -146,9 +152,9 @@ class LexicalReader:
 
     def count(self, terms: Iterable[str]) -> dict[str, int]:
         """How many live documents have each of the terms."""
-        with _failures(CorruptFile, "cannot search the lexical index"):
+        with failures(CorruptFile, "cannot search the lexical index"):
             if self.document_count == self._rows:
-                return {term: int(self._searcher.doc_freq(_BODY, term)) for term in terms}
+                return {term: int(self._searcher.doc_freq(BODY, term)) for term in terms}
             return {term: self._count_live(term) for term in terms}
 
     def search(self, weights: Mapping[str, float], limit: int) -> LexicalMatches:
@@ -158,7 +164,7 @@ class LexicalReader:
         every match: without that it skips blocks of documents by bounds that do not hold once an
         index has segments of different mean lengths.
         """
-        with _failures(CorruptFile, "cannot search the lexical index"):
+        with failures(CorruptFile, "cannot search the lexical index"):
             clauses, unscored = self._clauses(weights)
             query = tantivy.Query.boolean_query(clauses)
             found: Any = self._searcher.search(query, limit, count=True)
@@ -176,6 +182,25 @@ class LexicalReader:
                 mean_length=self.mean_length,
             )
 
+    def holding(self, phrases: Sequence[Phrase]) -> NDArray[np.int64]:
+        """Sequences of the live documents that hold every one of the phrases.
+
+        Without positions a phrase is its words wherever they stand.
+        """
+        with failures(CorruptFile, "cannot search the lexical index"):
+            clauses = [(tantivy.Occur.Must, self._phrase(each)) for each in phrases]
+            query = tantivy.Query.const_score_query(tantivy.Query.boolean_query(clauses), 1.0)
+            first: Any = self._searcher.search(query, 1, count=True)
+            found: Any = self._searcher.search(query, max(1, first.count), count=False)
+            addresses = [address for _, address in found.hits]
+            return np.array(self._searcher.fast_field_values("sequence", addresses), np.int64)
+
+    def _phrase(self, phrase: Phrase) -> tantivy.Query:
+        if len(phrase) > 1 and self.has_positions:
+            return tantivy.Query.phrase_query(self._schema, BODY, list(phrase))
+        words = [(tantivy.Occur.Must, self._term(term)) for _, term in phrase]
+        return tantivy.Query.boolean_query(words)
+
     def _clauses(
         self, weights: Mapping[str, float]
     ) -> tuple[list[tuple[tantivy.Occur, tantivy.Query]], float]:
@@ -183,7 +208,7 @@ class LexicalReader:
 
         Where that is nothing in float32, ours is lost: the second value sums those.
         """
-        holding = [int(self._searcher.doc_freq(_BODY, term)) for term in weights]
+        holding = [int(self._searcher.doc_freq(BODY, term)) for term in weights]
         own = (bm25.tantivy_idf(self._rows, holding) * (bm25.K1 + 1)).tolist()
         clauses, unscored = [], 0.0
         for (term, weight), here, theirs in zip(weights.items(), holding, own, strict=True):
@@ -199,7 +224,14 @@ class LexicalReader:
         return int(found.count)
 
     def _term(self, term: str) -> tantivy.Query:
-        return tantivy.Query.term_query(self._schema, _BODY, term, "freq")
+        return tantivy.Query.term_query(self._schema, BODY, term, "freq")
+
+
+def count_dead(directory: Path) -> int:
+    """Documents that the last commit in a directory has removed but not yet dropped."""
+    with failures(CorruptFile, f"cannot read the lexical index in {directory}"):
+        segments = json.loads((directory / META).read_bytes())["segments"]
+        return sum(each["deletes"]["num_deleted_docs"] for each in segments if each["deletes"])
 
 
 def _mean_length(explanation: Mapping[str, Any]) -> float:
@@ -207,44 +239,3 @@ def _mean_length(explanation: Mapping[str, Any]) -> float:
     if explanation["description"].startswith("avgdl"):
         return float(explanation["value"])
     return max(map(_mean_length, explanation.get("details", ())), default=0.0)
-
-
-def _schema() -> tantivy.Schema:
-    builder = tantivy.SchemaBuilder()
-    builder.add_unsigned_field("sequence", fast=True)
-    builder.add_text_field("id", tokenizer_name="raw", index_option="basic")
-    builder.add_text_field(_BODY, tokenizer_name=_ANALYZER, index_option="freq")
-    return builder.build()
-
-
-def _committed_files(directory: Path, meta: bytes) -> Iterator[str]:
-    """Names of the files that a `meta.json` refers to."""
-    names = {path.name for path in directory.iterdir()}
-    for segment in json.loads(meta)["segments"]:
-        stem = segment["segment_id"].replace("-", "")
-        yield from sorted(names & {f"{stem}.{component}" for component in _COMPONENTS})
-        if segment["deletes"] is not None:
-            yield f"{stem}.{segment['deletes']['opstamp']}.del"
-
-
-def _manage_files(directory: Path) -> None:
-    """Lets Tantivy remove files that it did not write itself, such as those of a restored index."""
-    managed = directory / _MANAGED
-    if not managed.exists():
-        names = [path.name for path in directory.iterdir() if not path.name.startswith(".")]
-        managed.write_text(json.dumps(sorted(names)))
-
-
-@contextmanager
-def _failures(kind: type[TriremeError], doing: str) -> Iterator[None]:
-    """Turns Tantivy's failures into `kind`; its panics are no Exception, only a BaseException."""
-    try:
-        yield
-    except TriremeError:
-        raise
-    except BaseException as error:
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
-        if "os error 28" in str(error):
-            raise StorageFull("no space left for the lexical index") from error
-        raise kind(f"{doing}: {error}") from error
