@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from core import fsops
-
-_ROWS_AT_A_TIME = 8192
 
 ArrowFailure = pa.ArrowException
 
@@ -51,14 +50,6 @@ def lists(table: pa.Table, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
     return chunk.offsets.to_numpy(), chunk.values.to_numpy()
 
 
-def strings(table: pa.Table, name: str) -> list[str]:
-    """A column of strings as a list, made in parts: other threads get their turn in between."""
-    found: list[str] = []
-    for start in range(0, len(table), _ROWS_AT_A_TIME):
-        found += table[name].slice(start, _ROWS_AT_A_TIME).to_pylist()
-    return found
-
-
 class Blobs:
     """A column of large binaries, read one at a time without Arrow's cost per value."""
 
@@ -72,3 +63,27 @@ class Blobs:
 
     def __getitem__(self, row: int) -> bytes:
         return bytes(self._bytes[self._offsets[row] : self._offsets[row + 1]])
+
+
+class Strings(Sequence[str]):
+    """A column of large strings, read one at a time: a list of them would outgrow the file."""
+
+    def __init__(self, table: pa.Table, name: str) -> None:
+        self._blobs = Blobs(table, name)
+        self._count = int(table.num_rows)
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+
+    @overload
+    def __getitem__(self, row: slice) -> list[str]: ...
+
+    def __getitem__(self, row: int | slice) -> str | list[str]:
+        if isinstance(row, slice):
+            return [self._blobs[each].decode() for each in range(*row.indices(self._count))]
+        if row >= self._count:
+            raise IndexError(row)
+        return self._blobs[row].decode()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,11 @@ def storage_errors(path: Path) -> Iterator[None]:
         if error.errno in _FULL:
             raise StorageFull(f"no space left for {path}", remedy="free disk space") from error
         raise TriremeError(f"cannot write {path}: {error.strerror}") from error
+
+
+def temporary_path(path: Path) -> Path:
+    """Beside a path, what this thread alone uses until the content is whole."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}.tmp")
 
 
 def make_directory(path: Path) -> None:
@@ -64,7 +70,7 @@ def create_file(path: Path, data: bytes) -> None:
 
     Raises FileExistsError if the name is taken.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_path(path)
     temporary.unlink(missing_ok=True)
     write_file(temporary, data)
     try:
@@ -81,7 +87,7 @@ def create_file(path: Path, data: bytes) -> None:
 
 def replace_file(path: Path, data: bytes) -> None:
     """Puts `data` under a name in one step: readers see the old content or the new."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_path(path)
     with storage_errors(path):
         temporary.unlink(missing_ok=True)
     try:
@@ -107,7 +113,7 @@ def link_file(source: Path, target: Path) -> None:
         except OSError as error:
             if error.errno not in _NO_LINKS:
                 raise
-            temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+            temporary = temporary_path(target)
             shutil.copyfile(source, temporary)
             sync_file(temporary)
             temporary.replace(target)
