@@ -2,23 +2,30 @@
 
     TriremeError                     code                  reason
     |- InvalidInput                  INVALID_ARGUMENT      given by the raiser
-    |- Unsupported                   UNIMPLEMENTED         FILTER_UNSUPPORTED
     |- NotFound                      NOT_FOUND             given by the raiser
     |- CollectionExists              ALREADY_EXISTS        COLLECTION_EXISTS
+    |- AliasExists                   ALREADY_EXISTS        ALIAS_EXISTS
+    |- SnapshotExists                ALREADY_EXISTS        SNAPSHOT_EXISTS
     |- Exhausted                     RESOURCE_EXHAUSTED
     |  |- Overloaded                                       OVERLOADED
+    |  |  `- IndexBehind                                   INDEX_BEHIND
     |  `- StorageFull                                      STORAGE_FULL
     |- OutOfTime                     DEADLINE_EXCEEDED     DEADLINE_EXCEEDED
     |- Unreachable                   UNAVAILABLE
     |  |- TritonUnavailable                                TRITON_UNAVAILABLE
     |  |- ShardUnavailable                                 SHARD_UNAVAILABLE
     |  |- InsufficientCoverage                             INSUFFICIENT_COVERAGE
-    |  `- IndexerUnavailable                               INDEXER_UNAVAILABLE
+    |  |- IndexerUnavailable                               INDEXER_UNAVAILABLE
+    |  |- StoreUnavailable                                 STORE_UNAVAILABLE
+    |  `- IndexStoreUnavailable                            INDEX_STORE_UNAVAILABLE
     |- Precondition                  FAILED_PRECONDITION
     |  |- ModelMismatch                                    MODEL_MISMATCH
     |  |- ModelInUse                                       MODEL_IN_USE
     |  |- ModelNotLoaded                                   MODEL_NOT_LOADED
     |  |- NoSuchLeg                                        NO_SUCH_LEG
+    |  |- CollectionHasAliases                             COLLECTION_HAS_ALIASES
+    |  |- MigrationActive                                  MIGRATION_ACTIVE
+    |  |- MigrationNotReady                                MIGRATION_NOT_READY
     |  |- PageTokenExpired                                 PAGE_TOKEN_EXPIRED
     |  |- NewerFormat                                      NEWER_FORMAT
     |  `- BadEnvironment                                   ENVIRONMENT
@@ -68,13 +75,6 @@ class InvalidInput(TriremeError):
         self.reason = reason
 
 
-class Unsupported(TriremeError):
-    """A request for something that this version does not do."""
-
-    code = grpc.StatusCode.UNIMPLEMENTED
-    reason = "FILTER_UNSUPPORTED"
-
-
 class NotFound(TriremeError):
     """A name that stands for nothing."""
 
@@ -92,6 +92,20 @@ class CollectionExists(TriremeError):
     reason = "COLLECTION_EXISTS"
 
 
+class AliasExists(TriremeError):
+    """An alias of this name is there already."""
+
+    code = grpc.StatusCode.ALREADY_EXISTS
+    reason = "ALIAS_EXISTS"
+
+
+class SnapshotExists(TriremeError):
+    """A snapshot of this name is there already."""
+
+    code = grpc.StatusCode.ALREADY_EXISTS
+    reason = "SNAPSHOT_EXISTS"
+
+
 class Exhausted(TriremeError):
     """Something finite is used up."""
 
@@ -106,6 +120,12 @@ class Overloaded(Exhausted):
     def __init__(self, message: str, *, retry_after_seconds: float) -> None:
         super().__init__(message, remedy=f"try again in {retry_after_seconds:g} s")
         self.retry_after_seconds = retry_after_seconds
+
+
+class IndexBehind(Overloaded):
+    """The index is too far behind what was written; it takes more when it has caught up."""
+
+    reason = "INDEX_BEHIND"
 
 
 class StorageFull(Exhausted):
@@ -151,6 +171,18 @@ class IndexerUnavailable(Unreachable):
     reason = "INDEXER_UNAVAILABLE"
 
 
+class StoreUnavailable(Unreachable):
+    """The document store's server does not answer, so nothing can be written now."""
+
+    reason = "STORE_UNAVAILABLE"
+
+
+class IndexStoreUnavailable(Unreachable):
+    """The service that keeps the index files does not answer, or not as it should."""
+
+    reason = "INDEX_STORE_UNAVAILABLE"
+
+
 class Precondition(TriremeError):
     """The state of the system forbids this; somebody must change it first."""
 
@@ -169,10 +201,28 @@ class NoSuchLeg(Precondition):
     reason = "NO_SUCH_LEG"
 
 
+class CollectionHasAliases(Precondition):
+    """Aliases stand for the collection that was to be deleted."""
+
+    reason = "COLLECTION_HAS_ALIASES"
+
+
 class PageTokenExpired(Precondition):
     """A page token is too old, or what it stands for is no longer there."""
 
     reason = "PAGE_TOKEN_EXPIRED"
+
+
+class MigrationActive(Precondition):
+    """A collection has a migration that has not ended."""
+
+    reason = "MIGRATION_ACTIVE"
+
+
+class MigrationNotReady(Precondition):
+    """A migration is not in the state for what was asked of it."""
+
+    reason = "MIGRATION_NOT_READY"
 
 
 class ModelInUse(Precondition):

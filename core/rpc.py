@@ -71,7 +71,8 @@ def status_of(error: TriremeError) -> grpc.Status:
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN, metadata=metadata)
     details = [_packed(info)]
     if isinstance(error, Overloaded):
-        delay = duration_pb2.Duration(nanos=int(error.retry_after_seconds * 1e9))
+        delay = duration_pb2.Duration()
+        delay.FromMilliseconds(int(error.retry_after_seconds * 1000))
         details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
     status = status_pb2.Status(
         code=code_pb2.Code.Value(error.code.name), message=str(error), details=details
