@@ -9,6 +9,7 @@ from indexer.batch import Batch, Place
 from indexer.catalogue import CollectionRecord
 from indexer.changes import Change, fold
 from indexer.embedding import Embedder
+from indexer.lag import Lag
 from indexer.ownership import Ownership
 from indexer.preparing import Preparer
 from indexer.shared import Shared
@@ -18,11 +19,14 @@ from indexer.stall import Stall
 class Batches:
     """The batches of one shard: `next` after each other, `wake` after every write to the feed."""
 
-    def __init__(self, record: CollectionRecord, shard: int, shared: Shared, stall: Stall) -> None:
+    def __init__(
+        self, record: CollectionRecord, shard: int, shared: Shared, stall: Stall, lag: Lag
+    ) -> None:
         self._record = record
         self._shard = shard
         self._shared = shared
         self._stall = stall
+        self._lag = lag
         self._embedder = Embedder(record, shard, shared, stall)
         self._wake = asyncio.Event()
 
@@ -71,6 +75,7 @@ class Batches:
                 )
             )
             if changes:
+                self._lag.take(changes[0].sequence, changes[0].update_micros)
                 return changes
             self._stall.clear()
             await self._wake.wait()
@@ -79,7 +84,7 @@ class Batches:
         self, ownership: Ownership, after: Place, changes: list[Change]
     ) -> frozenset[int]:
         """Sequences of the documents that are not to be tried."""
-        uid, shard = self._record.uid, self._shard
+        uid, shard = self._record.index, self._shard
         if ownership.crashed_alone(after.sequence):
             reason = "the indexer died whenever it worked on it"
             await self._shared.database.write(

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from core.errors import InvalidInput
+from core.filters.wire import declared_from_proto, schema_to_proto
+from core.lexical_wire import settings_from_proto, settings_to_proto
 from core.ranking_wire import wish_from_proto, wish_to_proto
 from core.ranking_wish import OPEN, RankingWish
 from core.rpc import deadline_of
+from core.vector_wire import segments_to_proto
+from core.vector_wire import settings_from_proto as vector_index_from_proto
+from core.vector_wire import settings_to_proto as vector_index_to_proto
 from core.wire import timestamp
 from indexer import pages
-from indexer.catalogue import CollectionRecord
+from indexer.catalogue import Change, CollectionRecord
 from indexer.clock import moment
 from indexer.collections import Collections, CollectionStatus
+from indexer.migration.wire import index_to_proto
 from indexer.wishes import Wish
 from trireme.v1 import collection_pb2, collection_pb2_grpc
 
@@ -21,6 +28,7 @@ Context = Any
 
 _LISTING = "collections"
 _DEFAULTS = "search_defaults"
+_VECTORS = "vector_index"
 
 CREATE_SECONDS = 30.0
 
@@ -45,19 +53,22 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
             sparse_model=asked.sparse_encoder.model,
             sparse_version=asked.sparse_encoder.version,
             search_defaults=wish_from_proto(asked.search_defaults, "collection.search_defaults."),
+            lexical=settings_from_proto(asked.lexical, "collection.lexical."),
+            schema=declared_from_proto(asked.schema, "collection.schema"),
+            vector_index=vector_index_from_proto(asked.vector_index, "collection.vector_index."),
         )
         deadline = deadline_of(
             context, default_seconds=CREATE_SECONDS, longest_seconds=CREATE_SECONDS
         )
         status = await self._collections.create(wish, deadline)
-        return collection_pb2.CreateCollectionResponse(collection=_to_proto(status))
+        return collection_pb2.CreateCollectionResponse(collection=collection_to_proto(status))
 
     async def GetCollection(  # noqa: N802
         self, request: collection_pb2.GetCollectionRequest, context: Context
     ) -> collection_pb2.GetCollectionResponse:
         _check_named(request.name)
         status = await self._collections.get(request.name)
-        return collection_pb2.GetCollectionResponse(collection=_to_proto(status))
+        return collection_pb2.GetCollectionResponse(collection=collection_to_proto(status))
 
     async def ListCollections(  # noqa: N802
         self, request: collection_pb2.ListCollectionsRequest, context: Context
@@ -66,7 +77,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
         after = pages.last_of(_LISTING, request.page_token)
         statuses, more = await self._collections.page(after, limit)
         return collection_pb2.ListCollectionsResponse(
-            collections=[_to_proto(status) for status in statuses],
+            collections=[collection_to_proto(status) for status in statuses],
             next_page_token=pages.token_after(_LISTING, statuses[-1].record.name) if more else "",
         )
 
@@ -75,7 +86,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
     ) -> collection_pb2.UpdateCollectionResponse:
         _check_named(request.collection.name, "collection.name")
         status = await self._collections.update(request.collection.name, _change(request))
-        return collection_pb2.UpdateCollectionResponse(collection=_to_proto(status))
+        return collection_pb2.UpdateCollectionResponse(collection=collection_to_proto(status))
 
     async def DeleteCollection(  # noqa: N802
         self, request: collection_pb2.DeleteCollectionRequest, context: Context
@@ -90,12 +101,31 @@ def _check_named(name: str, field: str = "name") -> None:
         raise InvalidInput("FIELD_REQUIRED", "is empty", field=field, remedy="name a collection")
 
 
-def _change(
-    request: collection_pb2.UpdateCollectionRequest,
+def _change(request: collection_pb2.UpdateCollectionRequest) -> Change:
+    """What an update does to a collection; raises InvalidInput."""
+    paths = [*request.update_mask.paths] or [_DEFAULTS]
+    rank = _ranking_change(request, [path for path in paths if path != _VECTORS])
+    if _VECTORS not in paths:
+        return lambda record: replace(record, search_defaults=rank(record.search_defaults))
+    settings = vector_index_from_proto(request.collection.vector_index, "collection.vector_index.")
+    return lambda record: replace(
+        record, search_defaults=rank(record.search_defaults), vector_index=settings
+    )
+
+
+def _ranking_change(
+    request: collection_pb2.UpdateCollectionRequest, mask: Sequence[str]
 ) -> Callable[[RankingWish], RankingWish]:
     """What an update does to search defaults; raises InvalidInput."""
     wanted = wish_from_proto(request.collection.search_defaults, "collection.search_defaults.")
-    paths = [path.split(".") for path in request.update_mask.paths or [_DEFAULTS]]
+    paths = [path.split(".") for path in mask]
+    if any(path[0] == "lexical" for path in paths):
+        raise InvalidInput(
+            "MALFORMED",
+            "what counts as a word is fixed: every document was split by it",
+            field="update_mask",
+            remedy="migrate the collection to an index with other words",
+        )
 
     def change(present: RankingWish) -> RankingWish:
         for first, *rest in paths:
@@ -108,7 +138,8 @@ def _change(
                     "MALFORMED",
                     f"{'.'.join([first, *rest])!r} cannot be changed",
                     field="update_mask",
-                    remedy=f"name {_DEFAULTS}, or fields below it as in {_DEFAULTS}.fusion.k",
+                    remedy=f"name {_VECTORS}, {_DEFAULTS}, or fields below it as in "
+                    f"{_DEFAULTS}.fusion.k",
                 ) from error
         return present
 
@@ -126,7 +157,8 @@ def _sparse_encoder(record: CollectionRecord) -> collection_pb2.ModelVersion | N
     )
 
 
-def _to_proto(status: CollectionStatus) -> collection_pb2.Collection:
+def collection_to_proto(status: CollectionStatus) -> collection_pb2.Collection:
+    """A collection as callers see it."""
     record = status.record
     return collection_pb2.Collection(
         name=record.name,
@@ -144,7 +176,12 @@ def _to_proto(status: CollectionStatus) -> collection_pb2.Collection:
         sparse_encoder=_sparse_encoder(record),
         similarity=record.similarity,
         search_defaults=wish_to_proto(record.search_defaults),
+        lexical=settings_to_proto(record.lexical),
+        schema=schema_to_proto(status.schema),
+        vector_index=vector_index_to_proto(record.vector_index),
         create_time=timestamp(moment(record.create_micros)),
+        aliases=status.aliases,
+        other_index=index_to_proto(status.other) if status.other is not None else None,
         document_count=sum(progress.documents for progress, _ in status.shards),
         shards=[
             collection_pb2.ShardProgress(
@@ -154,7 +191,12 @@ def _to_proto(status: CollectionStatus) -> collection_pb2.Collection:
                 generation=progress.generation,
                 quarantined_count=progress.quarantined,
                 stalled_reason=stalled,
+                lag_changes=progress.head - max(0, progress.covers),
+                lag_seconds=progress.lag_seconds,
+                documents_per_second=progress.documents_per_second,
+                vector_segments=segments_to_proto(vectors.kinds),
+                vector_recall=vectors.recall,
             )
-            for progress, stalled in status.shards
+            for (progress, stalled), vectors in zip(status.shards, status.vectors, strict=True)
         ],
     )

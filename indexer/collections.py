@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from core.deadline import Deadline
 from core.errors import TriremeError
+from core.filters.schema import Schema, merged
 from core.index_store import CollectionEntry
-from core.ranking_wish import RankingWish
-from indexer import catalogue, heads
+from indexer import aliases, catalogue, heads
 from indexer.catalogue import CollectionRecord
 from indexer.fleet import Fleet
 from indexer.heads import Progress
+from indexer.migration import store
+from indexer.names import NameBook
 from indexer.shared import Shared, to_its_end
+from indexer.vector_state import VectorState
 from indexer.wishes import Wish, grant
 
 log = logging.getLogger(__name__)
@@ -25,20 +28,30 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CollectionStatus:
-    """A collection with the progress of its shards and why each stands still, if it does."""
+    """A collection with the progress of its shards and why each stands still, if it does.
+
+    `vectors` tells the vector index of each shard, `schema` what is known of its documents'
+    attributes, `aliases` are its second names, `other`
+    is it with the second index of a migration under way.
+    """
 
     record: CollectionRecord
     shards: tuple[tuple[Progress, str], ...]
+    schema: Schema
+    vectors: tuple[VectorState, ...]
+    aliases: tuple[str, ...] = ()
+    other: CollectionRecord | None = None
 
 
 class Collections:
     """All collections of this indexer."""
 
-    def __init__(self, shared: Shared, fleet: Fleet) -> None:
+    def __init__(self, shared: Shared, fleet: Fleet, names: NameBook) -> None:
         self._shared = shared
         self._fleet = fleet
+        self._names = names
         # So that shards hear last what was stored last, also those that are being added.
-        self._updating = asyncio.Lock()
+        self.updating = asyncio.Lock()
         self._purges: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -46,8 +59,9 @@ class Collections:
         unfinished = await self._shared.database.read(catalogue.unfinished_removals)
         for uid in unfinished:
             await self._shared.work("delete", partial(self._delete_files, uid))
-            self._purge_later(uid)
-        async with self._updating:
+            self.purge_later(uid)
+        await self._names.start()
+        async with self.updating:
             for record in await self._shared.database.read(catalogue.every):
                 await self._shared.work("create", partial(self._create_files, record))
                 self._fleet.add(record)
@@ -55,6 +69,7 @@ class Collections:
     async def stop(self) -> None:
         """Stops indexing; removals go on with the next start."""
         await self._fleet.stop()
+        await self._names.stop()
         for task in self._purges:
             task.cancel()
         await asyncio.gather(*self._purges, return_exceptions=True)
@@ -70,7 +85,7 @@ class Collections:
         await self._shared.database.write(lambda connection: catalogue.add(connection, record))
         try:
             await self._shared.work("create", partial(self._create_files, record))
-            async with self._updating:
+            async with self.updating:
                 self._fleet.add(await self._find(record.name))
             await self._fleet.until_published(record, deadline)
         except (TriremeError, asyncio.CancelledError):
@@ -79,24 +94,22 @@ class Collections:
         log.info("collection created", extra={"collection": record.name, "uid": record.uid})
         return await self.get(record.name)
 
-    async def update(
-        self, name: str, change: Callable[[RankingWish], RankingWish]
-    ) -> CollectionStatus:
-        """Changes a collection's search defaults; its shards publish them by and by.
+    async def update(self, name: str, change: catalogue.Change) -> CollectionStatus:
+        """Changes a collection's settings; its shards go by them by and by.
 
         Raises NotFound.
         """
 
         async def store_and_tell() -> CollectionRecord:
-            async with self._updating:
+            async with self.updating:
                 record = await self._shared.database.write(
-                    lambda connection: catalogue.set_search_defaults(connection, name, change)
+                    lambda connection: catalogue.alter(connection, name, change)
                 )
-                self._fleet.rank_by(record)
+                self._fleet.go_by(record)
                 return record
 
         record = await to_its_end(store_and_tell())
-        log.info("search defaults changed", extra={"collection": name, "uid": record.uid})
+        log.info("settings changed", extra={"collection": name, "uid": record.uid})
         return (await self._statuses([record]))[0]
 
     async def get(self, name: str) -> CollectionStatus:
@@ -111,14 +124,24 @@ class Collections:
         return await self._statuses(records[:limit]), len(records) > limit
 
     async def delete(self, name: str) -> None:
-        """Removes a collection: its name and files at once, its rows by and by. Raises NotFound."""
-        record = await self._shared.database.write(
-            lambda connection: catalogue.remove(connection, name)
-        )
-        await self._fleet.remove(record.uid)
-        await self._shared.work("delete", partial(self._delete_files, record.uid))
-        self._purge_later(record.uid)
-        log.info("collection deleted", extra={"collection": name, "uid": record.uid})
+        """Removes a collection: its name and files at once, its rows by and by.
+
+        Raises NotFound, CollectionHasAliases.
+        """
+        # Another collection may get the name: it must not be looked for in an index of this one.
+        uids = await self._names.change(lambda connection: catalogue.remove(connection, name))
+        for uid in uids:
+            await self._fleet.remove(uid)
+            await self._shared.work("delete", partial(self._delete_files, uid))
+            self.purge_later(uid)
+        log.info("collection deleted", extra={"collection": name, "uid": uids[0]})
+
+    async def adopt(self, record: CollectionRecord) -> CollectionStatus:
+        """Starts to index a collection that was put into the document store."""
+        await self._shared.work("create", partial(self._create_files, record))
+        async with self.updating:
+            self._fleet.add(await self._find(record.name))
+        return await self.get(record.name)
 
     async def _find(self, name: str) -> CollectionRecord:
         return await self._shared.database.read(
@@ -126,15 +149,36 @@ class Collections:
         )
 
     async def _statuses(self, records: Sequence[CollectionRecord]) -> list[CollectionStatus]:
-        uids = [record.uid for record in records]
-        rows = await self._shared.database.read(lambda connection: heads.progress(connection, uids))
+        uids = [record.index for record in records]
+        of = [record.uid for record in records]
+        rows, second, others = await self._shared.database.read(
+            lambda connection: (
+                heads.progress(connection, uids),
+                aliases.of(connection, of),
+                store.idle_indexes(connection),
+            )
+        )
         found: dict[str, list[tuple[Progress, str]]] = {uid: [] for uid in uids}
         for row in rows:
-            found[row.uid].append((row, self._fleet.stalled(row.uid, row.shard)))
-        return [CollectionStatus(record, tuple(found[record.uid])) for record in records]
+            stalled = self._fleet.stalled(row.uid, row.shard)
+            found[row.uid].append((self._fleet.timed(row), stalled))
+        return [
+            CollectionStatus(
+                record,
+                tuple(found[record.index]),
+                merged([record.schema_, *self._fleet.schemas(record.index)]),
+                tuple(
+                    self._fleet.vectors(record.index, progress.shard)
+                    for progress, _ in found[record.index]
+                ),
+                tuple(second.get(record.uid, ())),
+                others.get(record.uid),
+            )
+            for record in records
+        ]
 
     def _create_files(self, record: CollectionRecord) -> None:
-        entry = CollectionEntry(record.name, record.uid, record.shard_count)
+        entry = CollectionEntry(record.index_name, record.index, record.shard_count)
         self._shared.index_store.create_collection(entry)
 
     def _delete_files(self, uid: str) -> None:
@@ -145,7 +189,8 @@ class Collections:
             extra={"uid": uid, "seconds": round(time.monotonic() - started, 3)},
         )
 
-    def _purge_later(self, uid: str) -> None:
+    def purge_later(self, uid: str) -> None:
+        """Clears the rows of a uid away that is marked for it, in the background."""
         task = asyncio.create_task(self._purge(uid))
         self._purges.add(task)
         task.add_done_callback(self._purges.discard)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.index_store.location import CACHE_BYTES
+
 
 @dataclass(frozen=True, slots=True)
 class IndexerConfig:
@@ -12,7 +14,7 @@ class IndexerConfig:
 
     address: str
     database_url: str
-    """`sqlite:////path/to/store.db`: the only source of truth."""
+    """`sqlite:////path/to/store.db` or `postgresql://user@host/name`: the only source of truth."""
     index_directory: Path
     """Where generations are published for shards."""
     shard_count: int
@@ -34,13 +36,34 @@ class IndexerConfig:
     """That deadline."""
     max_waiting_batches: int = 64
     """Batches that may wait to be stored; more are refused as overload."""
+    max_lag_changes: int = 100_000
+    """Changes of a shard that may wait to be indexed before writers are held up; 0: any number."""
     merge_fanout: int = 8
-    merge_most_rows: int = 65_536
+    merge_most_rows: int = 8_000_000
+    """Documents and passages of a merged segment, at most."""
+    seal_threads: int = 1
+    """Shards whose large segments are merged and indexed at a time, beside publication."""
+    search_gpu: bool = False
+    """Shards search on GPUs: large segments get kinds of vector index that these can hold."""
     build_threads: int = 2
+    idle_seconds: float = 5.0
+    """After so long without a write a shard frees what it needs for writing only."""
     keep_generations: int = 3
     """Published generations that are kept, the newest included."""
     keep_seconds: float = 300.0
     """Nothing younger than this is cleared away."""
+    index_url: str = ""
+    """`s3://bucket/prefix` to publish there; `index_directory` is then for working copies."""
+    index_endpoint: str = ""
+    """Base URL of a service other than Amazon's."""
+    index_region: str = ""
+    """The bucket's; empty: as the environment says."""
+    index_cache_directory: Path | None = None
+    """For copies of what is in the bucket; default: `cache` in `index_directory`."""
+    index_cache_bytes: int = CACHE_BYTES
+    """Of these copies, about."""
+    snapshot_location: str = ""
+    """A directory or `s3://bucket/prefix` for snapshots; empty: beside the index."""
     address_file: Path | None = None
     metrics_address: str = ""
     log_level: str = "info"

@@ -141,13 +141,13 @@ class Embedder:
         return Deadline.after(self._shared.config.embed_seconds)
 
     async def _count_attempt(self, change: Change) -> int:
-        uid, shard = self._record.uid, self._shard
+        uid, shard = self._record.index, self._shard
         return await self._shared.database.write(
             lambda connection: suspects.count_attempt(connection, uid, shard, change)
         )
 
     async def _set_aside(self, change: Change, reason: str) -> None:
-        uid, shard = self._record.uid, self._shard
+        uid, shard = self._record.index, self._shard
         newly = await self._shared.database.write(
             lambda connection: suspects.set_aside(connection, uid, shard, change, reason)
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from indexer.bulk import in_parts
 from indexer.changes import Change, Diverged, check_follows, first_chain
 from indexer.tables import change
 
@@ -46,7 +47,7 @@ def read(
     )
     found: list[Change] = []
     size = 0
-    with connection.execute(chosen.order_by(change.c.sequence).limit(limit + 1)) as rows:
+    with connection.execute(in_parts(chosen.order_by(change.c.sequence).limit(limit + 1))) as rows:
         before = chain_at(rows.fetchone(), after) if after else first_chain(uid, shard)
         if before != chain:
             raise Diverged(f"change {after} is not the one that the index covers")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, Update, and_, case, func, select, update
 
@@ -15,6 +15,8 @@ from indexer.tables import document, shard_head, suspect
 class Head:
     """A shard's row. `manifest` is the file name of the published one, empty before the first.
 
+    `head`, `chain` and `documents` are those of the feed, which is the collection `feed` unless
+    that is empty: then it is the index's own.
     `attempts` counts tries of the changes up to `trying` that neither succeeded nor failed: whoever
     made them died.
     """
@@ -32,6 +34,7 @@ class Head:
     covers_chain: str
     trying: int
     attempts: int
+    feed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,8 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far one shard is."""
+    """How far one shard is. `lag_seconds` is the age of the oldest change that is in hand and not
+    published; documents per second are those of the last minute."""
 
     uid: str
     shard: int
@@ -55,13 +59,15 @@ class Progress:
     generation: int
     documents: int
     quarantined: int
+    lag_seconds: float = 0.0
+    documents_per_second: float = 0.0
 
 
 def read(connection: Connection, uid: str, shard: int) -> Head | None:
     """A shard's row, None if its collection is gone."""
     chosen = select(shard_head).where(shard_head.c.uid == uid, shard_head.c.shard == shard)
     row = connection.execute(chosen).first()
-    return Head(**row._mapping) if row is not None else None
+    return _with_feed(connection, Head(**row._mapping)) if row is not None else None
 
 
 def take_over(
@@ -80,7 +86,16 @@ def take_over(
     ).first()
     if row is None:
         raise Fenced(f"shard {shard} of collection {uid} is gone")
-    return Head(**row._mapping)
+    return _with_feed(connection, Head(**row._mapping))
+
+
+def _with_feed(connection: Connection, head: Head) -> Head:
+    if not head.feed:
+        return head
+    feed = read(connection, head.feed, head.shard)
+    if feed is None:
+        raise Fenced(f"shard {head.shard} of collection {head.feed} is gone")
+    return replace(head, head=feed.head, chain=feed.chain, documents=feed.documents)
 
 
 def publish(
@@ -119,30 +134,35 @@ def end_attempt(connection: Connection, claim: Claim) -> None:
 
 
 def progress(connection: Connection, uids: Sequence[str]) -> list[Progress]:
-    """How far every shard of these collections is, by shard."""
+    """How far every shard of these indexes is, by shard."""
+    feed_uid = case((shard_head.c.feed == "", shard_head.c.uid), else_=shard_head.c.feed)
+    own = and_(shard_head.c.uid == suspect.c.uid, shard_head.c.shard == suspect.c.shard)
     newest = and_(
-        document.c.uid == suspect.c.uid,
+        document.c.uid == feed_uid,
         document.c.id == suspect.c.id,
         document.c.sequence == suspect.c.sequence,
     )
     counts = (
         select(suspect.c.uid, suspect.c.shard, func.count().label("quarantined"))
+        .join(shard_head, own)
         .join(document, newest)
         .where(suspect.c.quarantined, suspect.c.uid.in_(uids))
         .group_by(suspect.c.uid, suspect.c.shard)
     ).subquery()
+    feed = shard_head.alias("feed")
+    its_feed = and_(feed.c.uid == feed_uid, feed.c.shard == shard_head.c.shard)
     same = and_(counts.c.uid == shard_head.c.uid, counts.c.shard == shard_head.c.shard)
     chosen = (
         select(
             shard_head.c.uid,
             shard_head.c.shard,
-            shard_head.c.head,
+            feed.c.head,
             shard_head.c.covers_sequence,
             shard_head.c.generation,
-            shard_head.c.documents,
+            feed.c.documents,
             func.coalesce(counts.c.quarantined, 0),
         )
-        .select_from(shard_head.outerjoin(counts, same))
+        .select_from(shard_head.join(feed, its_feed).outerjoin(counts, same))
         .where(shard_head.c.uid.in_(uids))
         .order_by(shard_head.c.shard)
     )

@@ -4,9 +4,9 @@
     -> make files durable -> write the manifest -> compare-and-set (the commit point) -> CURRENT
 
 While one batch is built and published, the next is read and embedded. When search defaults change,
-the same files are published again with the new ones, whatever holds up the next batch. Whatever
-fails, the working copy is given up and opened again from the last published manifest, under a new
-epoch; searches go on with that generation meanwhile.
+the same files are published again with the new ones, whatever holds up the next batch; compactions
+are done step by step between batches. Whatever fails, the working copy is given up and opened again
+from the last published manifest, under a new epoch; searches go on with that generation meanwhile.
 """
 
 from __future__ import annotations
@@ -14,22 +14,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from core.errors import CorruptFile, Fenced, TriremeError
 from core.manifest import Manifest
 from core.ranking_wish import RankingWish
+from core.vectors.settings import VectorSettings
 from indexer import published
 from indexer.batch import Batch, Place
 from indexer.batches import Batches
 from indexer.catalogue import CollectionRecord
 from indexer.changes import Diverged
+from indexer.chores import Chores
 from indexer.clock import now_micros
-from indexer.merge import MergePolicy
+from indexer.lag import Lag
 from indexer.ownership import Ownership
+from indexer.sealing import Sealing, policy_of
 from indexer.shard_index import ShardIndex
 from indexer.shared import Shared, to_its_end
 from indexer.stall import Stall
+from indexer.tasks import REBUILD
+from indexer.vector_state import VectorState
 
 log = logging.getLogger(__name__)
 
@@ -40,40 +46,53 @@ COLLECT_SECONDS = 30.0
 class ShardIngest:
     """Follows one shard's feed: `run` until cancelled, `wake` after every write to it.
 
-    `rank_by` after every change of its collection's search defaults.
+    `rank_by` after every change of its collection's search defaults, `seal_by` of its vector index.
+    `chores` and `sealing` are done beside. `vectors` is what is published.
     """
 
     def __init__(
         self, record: CollectionRecord, shard: int, shared: Shared, directory: Path
     ) -> None:
-        self.stall = Stall(shared.metrics.stalled, record.name, shard)
+        self.stall = Stall(shared.metrics.stalled, record.index_name, shard)
+        self.lag = Lag()
+        shared.metrics.watch(self.lag, record.index_name, shard)
         self.covered = -1
+        self.schema = replace(record.schema_, complete=False)
         self._record = record
         self._shard = shard
         self._shared = shared
         self._directory = directory
-        self._files = shared.index_store.shard(record.uid, shard)
-        self._batches = Batches(record, shard, shared, self.stall)
-        self._policy = MergePolicy(
-            fanout=shared.config.merge_fanout, most_rows=shared.config.merge_most_rows
-        )
-        self._fields = {"collection": record.name, "uid": record.uid, "shard": shard}
+        self._files = shared.index_store.shard(record.index, shard)
+        self._batches = Batches(record, shard, shared, self.stall, self.lag)
+        self.vectors = VectorState()
+        self._fields = {"collection": record.index_name, "uid": record.index, "shard": shard}
         self._search_defaults = record.search_defaults
-        self._ranked = asyncio.Event()
+        self._vector_index = record.vector_index
+        self.sealing = Sealing(
+            shared,
+            policy_of(shared.config, record.vector_index),
+            self._fields,
+            on_end=lambda: self.chores.nudge(),
+        )
+        self.chores = Chores(shared, self.sealing)
         self._moved = asyncio.Event()
-        self._head = 0
         self._rebuild = False
         self._collected = time.monotonic()
 
     def wake(self, head: int) -> None:
         """Says that the feed has grown up to `head`."""
-        self._head = max(self._head, head)
+        self.lag.accept(head)
         self._batches.wake()
 
     def rank_by(self, search_defaults: RankingWish) -> None:
         """Says how searches rank from now on."""
         self._search_defaults = search_defaults
-        self._ranked.set()
+        self.chores.nudge()
+
+    def seal_by(self, settings: VectorSettings) -> None:
+        """Says how segments are indexed that are merged from now on."""
+        self._vector_index = settings
+        self.sealing.policy = policy_of(self._shared.config, settings)
 
     async def until(self, sequence: int) -> None:
         """Returns once a published generation covers the feed up to `sequence`; 0 is any."""
@@ -105,11 +124,12 @@ class ShardIngest:
                 await self.stall.wait(f"something failed on our side: {error!r}")
 
     async def run_once(self) -> None:
-        """Takes the shard over and follows its feed until something fails."""
+        """Takes the shard over and follows its feed until something fails or it is built anew."""
         ownership = await self._take_over()
         index = await self._open(ownership)
         try:
             await self._follow(ownership, index)
+            await ownership.end_attempt()
         except (TriremeError, Diverged, asyncio.CancelledError):
             await ownership.end_attempt()
             raise
@@ -138,29 +158,42 @@ class ShardIngest:
             if not self._rebuild:
                 manifest = published.committed(self._files, head, self._fields)
             return ShardIndex.open(
-                self._record, self._shard, self._files, self._directory, manifest
+                self._record,
+                self._shard,
+                self._files,
+                self._directory,
+                manifest,
+                gpu=self._shared.config.search_gpu,
             )
 
         return await self._shared.work("open", work)
 
     async def _follow(self, ownership: Ownership, index: ShardIndex) -> None:
         head = ownership.head
+        self.lag.accept(head.head)
         anew = self._rebuild or not head.manifest
-        # An index that is built anew takes the old one's place only when it has caught up.
-        publish_from = head.head if anew else 0
+        # An index that is built anew takes the old one's place only when it has caught up. One that
+        # was never asked has no place to take, and goes on from what it published after a crash.
+        takes_place = self._rebuild or not (head.manifest or head.feed)
+        publish_from = head.head if takes_place else 0
         is_behind = index.search_defaults != self._search_defaults
         if not publish_from and (anew or is_behind):
             await self._publish(ownership, index, index.place)
         elif not anew:
-            self._cover(index.place)
+            self._cover(index)
         ahead = asyncio.create_task(self._batches.next(ownership, index.place))
         try:
+            await self.sealing.begin(index.segments)
             while True:
                 if index.place.sequence >= publish_from:
-                    await self._publish_defaults(ownership, index, ahead)
+                    await self._do_chores(ownership, index, ahead)
+                if self.chores.asks_for(REBUILD) and not self._rebuild:
+                    self._rebuild = True
+                    return
                 batch = await ahead
                 ahead = asyncio.create_task(self._batches.next(ownership, batch.end))
                 await self._build(index, batch)
+                self.chores.progress(REBUILD, batch.end.sequence, publish_from)
                 if batch.end.sequence >= publish_from:
                     await self._publish(ownership, index, batch.end)
                     self._note(batch, index)
@@ -168,6 +201,7 @@ class ShardIngest:
         finally:
             ahead.cancel()
             await asyncio.gather(ahead, return_exceptions=True)
+            await to_its_end(self.sealing.stop())
 
     async def _build(self, index: ShardIndex, batch: Batch) -> None:
         """Both halves at the same time; whichever fails, the other ends before this returns."""
@@ -179,23 +213,21 @@ class ShardIngest:
         for result in await asyncio.gather(*halves, return_exceptions=True):
             if result is not None:
                 raise result
-        if await work("merge", lambda: index.segments.merge(self._policy)):
+        if await work("merge", lambda: index.segments.merge(self.sealing.policy)):
             self._shared.metrics.merges.inc()
+        await self.sealing.take_in(index.segments)
+        index.segments.settings = self._vector_index
+        await self.sealing.begin(index.segments)
 
-    async def _publish_defaults(
+    async def _do_chores(
         self, ownership: Ownership, index: ShardIndex, ahead: asyncio.Task[Batch]
     ) -> None:
-        """Publishes the present index with new search defaults, until the next batch is there."""
-        while not ahead.done():
-            self._ranked.clear()
-            if index.search_defaults != self._search_defaults:
-                await self._publish(ownership, index, index.place)
-                continue
-            ranked = asyncio.create_task(self._ranked.wait())
-            try:
-                await asyncio.wait({ahead, ranked}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                ranked.cancel()
+        await self.chores.until(
+            ahead,
+            index,
+            is_behind=lambda: index.search_defaults != self._search_defaults,
+            publish=lambda: self._publish(ownership, index, index.place),
+        )
 
     async def _publish(self, ownership: Ownership, index: ShardIndex, place: Place) -> None:
         epoch, generation = ownership.epoch, ownership.generation + 1
@@ -206,11 +238,17 @@ class ShardIngest:
         sha256 = await self._shared.work("manifest", lambda: self._files.write_manifest(manifest))
         await to_its_end(self._commit(ownership, manifest))
         index.published(sha256)
-        self._rebuild = False
-        self._cover(place)
+        if self._rebuild:
+            self._rebuild = False
+            self.chores.end(REBUILD)
+        self._cover(index)
 
-    def _cover(self, place: Place) -> None:
-        self.covered = place.sequence
+    def _cover(self, index: ShardIndex) -> None:
+        """Notes what is published."""
+        self.covered, self.schema = index.place.sequence, index.schema
+        self.vectors = index.vectors
+        self._shared.metrics.show_segments(index.vectors, self._record.index_name, self._shard)
+        self.lag.publish(self.covered)
         self._moved.set()
 
     async def _commit(self, ownership: Ownership, manifest: Manifest) -> None:
@@ -223,10 +261,13 @@ class ShardIngest:
             return
         self._collected = time.monotonic()
         keep, seconds = self._shared.config.keep_generations, self._shared.config.keep_seconds
-        await self._shared.work(
+        cleared = await self._shared.work(
             "collect",
             lambda: self._files.collect_garbage(keep=keep, minimum_age_seconds=seconds),
         )
+        metrics, labels = self._shared.metrics, (self._record.name, self._shard)
+        metrics.kept_bytes.labels(*labels).set(cleared.kept_bytes)
+        metrics.removed_bytes.labels(*labels).inc(cleared.removed_bytes)
 
     async def _close(self, index: ShardIndex) -> None:
         try:
@@ -236,9 +277,7 @@ class ShardIngest:
 
     def _note(self, batch: Batch, index: ShardIndex) -> None:
         self.stall.clear()
-        labels = self._record.name, self._shard
         metrics = self._shared.metrics
         metrics.indexed.inc(len(batch.documents))
-        metrics.lag.labels(*labels).set(max(0, self._head - batch.end.sequence))
-        metrics.segments.labels(*labels).set(len(index.segments))
+        self.lag.count(len(batch.documents), time.monotonic())
         metrics.visible_seconds.observe(max(0, now_micros() - batch.oldest_micros) / 1e6)

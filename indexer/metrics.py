@@ -5,6 +5,9 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from core.interceptors import CallMetrics
+from core.vectors.kinds import KINDS
+from indexer.lag import Lag
+from indexer.vector_state import VectorState
 
 _SHARD = ("collection", "shard")
 # From one small document (tens of milliseconds) to a full batch on a small machine.
@@ -27,7 +30,13 @@ class IndexerMetrics:
         )
         self.lag = Gauge(
             "trireme_indexer_lag_changes",
-            "Changes accepted but not yet published, when last published.",
+            "Changes accepted but not yet published.",
+            _SHARD,
+            registry=registry,
+        )
+        self.lag_seconds = Gauge(
+            "trireme_indexer_lag_seconds",
+            "Age of the oldest change that is accepted but not yet published.",
             _SHARD,
             registry=registry,
         )
@@ -39,6 +48,18 @@ class IndexerMetrics:
         )
         self.segments = Gauge(
             "trireme_indexer_segments", "Segments of the index.", _SHARD, registry=registry
+        )
+        self.kept_bytes = Gauge(
+            "trireme_indexer_index_bytes",
+            "Bytes in the index store, of the generations that are kept and of young files.",
+            _SHARD,
+            registry=registry,
+        )
+        self.removed_bytes = Counter(
+            "trireme_indexer_index_removed_bytes_total",
+            "Bytes removed from the index store because no generation needs them any more.",
+            _SHARD,
+            registry=registry,
         )
         self.indexed = Counter(
             "trireme_indexer_documents_indexed_total",
@@ -58,6 +79,23 @@ class IndexerMetrics:
         self.merges = Counter(
             "trireme_indexer_merges_total", "Merges of segments.", registry=registry
         )
+        self.merge_failures = Counter(
+            "trireme_indexer_merge_failures_total",
+            "Merges beside publication that failed and are tried again.",
+            registry=registry,
+        )
+        self.kinds = Gauge(
+            "trireme_indexer_vector_segments",
+            "Segments of the index by the kind of their vector index.",
+            (*_SHARD, "kind"),
+            registry=registry,
+        )
+        self.recall = Gauge(
+            "trireme_indexer_vector_recall_ratio",
+            "Lowest recall@10 that was measured when a segment was sealed; 1 if all are exact.",
+            _SHARD,
+            registry=registry,
+        )
         self.step_seconds = Histogram(
             "trireme_indexer_step_duration_seconds",
             "Time of one step of the write path.",
@@ -72,3 +110,15 @@ class IndexerMetrics:
             buckets=(0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300),
             registry=registry,
         )
+
+    def show_segments(self, found: VectorState, collection: str, shard: int) -> None:
+        """Shows which kinds of vector index a shard has now."""
+        for kind in KINDS:
+            self.kinds.labels(collection, shard, kind).set(found.kinds.get(kind, 0))
+        self.segments.labels(collection, shard).set(sum(found.kinds.values()))
+        self.recall.labels(collection, shard).set(found.recall)
+
+    def watch(self, lag: Lag, collection: str, shard: int) -> None:
+        """Shows how far a shard is behind, as it is whenever somebody asks."""
+        self.lag.labels(collection, shard).set_function(lambda: lag.changes)
+        self.lag_seconds.labels(collection, shard).set_function(lag.seconds)

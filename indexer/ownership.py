@@ -42,7 +42,7 @@ class Ownership:
         """Takes the shard over from whoever had it; raises Fenced if the collection is gone."""
         head = await database.write(
             lambda connection: heads.take_over(
-                connection, record.uid, shard, owner=owner, above_epoch=above_epoch
+                connection, record.index, shard, owner=owner, above_epoch=above_epoch
             )
         )
         return cls(database, head)

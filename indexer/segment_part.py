@@ -6,46 +6,36 @@ They hold documents, passages, vectors and, where the collection has that leg, w
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from core import fsops
+from core.analysis import analyzer_of
 from core.documents import Document
 from core.index_store import ShardStore
-from core.manifest import FileEntry, SegmentEntry, sha256_of
-from core.merging import merge_segments
-from core.segment import DEAD, SPARSE, pack_dead, write_segment
+from core.manifest import SegmentEntry
+from core.segment import DEAD, pack_dead
 from core.segment_tables import StoredDocument, StoredPassage
-from core.sparse import Postings, count_postings
+from core.segment_writing import write_segment
+from core.sparse import Postings
+from core.vectors.choosing import Plan, choose_kind
 from core.wire import attributes_from_json
-from indexer import merge
 from indexer.batch import Batch, Embedded
 from indexer.catalogue import CollectionRecord
 from indexer.clock import moment
+from indexer.merge import Choose, MergePolicy, choose_quick
+from indexer.merge_job import MergeJob, OpenSegment, take_in
 from indexer.segment_rows import SegmentRows
 
 
-@dataclass(slots=True)
-class _Open:
-    """A segment of the working copy; `entry` may be behind `rows` until it is settled."""
-
-    entry: SegmentEntry
-    rows: SegmentRows
-
-    def described(self) -> SegmentEntry:
-        """The entry with the present counts of the dead."""
-        return replace(
-            self.entry,
-            dead_documents=self.rows.dead_documents,
-            dead_passages=self.rows.dead_passages,
-        )
-
-
 class SegmentPart:
-    """Segments in `files`; new ones are written in `directory`, which exists, first."""
+    """Segments in `files`; new ones are written in `directory`, which exists, first.
+
+    `settings` say how large ones are indexed from now on, `gpu` where they will be searched.
+    """
 
     def __init__(
         self,
@@ -53,11 +43,16 @@ class SegmentPart:
         directory: Path,
         record: CollectionRecord,
         entries: Sequence[SegmentEntry],
+        *,
+        gpu: bool = False,
     ) -> None:
+        self.settings = record.vector_index
+        self._gpu = gpu
+        self._merging: set[str] = set()
         self._files = files
         self._directory = directory
         self._record = record
-        self._segments = [_Open(e, SegmentRows.read(files.open_segment(e))) for e in entries]
+        self._segments = [OpenSegment(e, SegmentRows.read(files.open_segment(e))) for e in entries]
         self._written = 0
 
     def __len__(self) -> int:
@@ -71,20 +66,51 @@ class SegmentPart:
         if batch.documents:
             self._add(batch.documents)
 
-    def merge(self, policy: merge.MergePolicy) -> bool:
+    def merge(self, policy: MergePolicy, choose: Choose = choose_quick) -> bool:
         """Does the one merge that the policy asks for; False if there is none to do."""
-        chosen = merge.choose([segment.described() for segment in self._segments], policy)
-        if not chosen:
+        job = self.plan(policy, choose)
+        if job is None:
             return False
-        old = [segment for segment in self._segments if segment.entry.id in chosen]
-        alive = [segment for segment in old if not segment.rows.dead.all()]
-        if alive:
-            self._settle(alive)
-            opened = [self._files.open_segment(segment.entry) for segment in alive]
-            paths = merge_segments(opened, self._new_directory())
-            self._take_in(paths, _living(alive))
-        self._segments = [segment for segment in self._segments if segment.entry.id not in chosen]
+        try:
+            job.run()
+        except BaseException:
+            self.release(job)
+            raise
+        self.swap(job)
         return True
+
+    def plan(self, policy: MergePolicy, choose: Choose) -> MergeJob | None:
+        """The merge that is to be done; None if there is none. Its segments are left to it."""
+        free = [each for each in self._segments if each.entry.id not in self._merging]
+        chosen = choose([segment.described() for segment in free], policy)
+        if not chosen:
+            return None
+        sources = [segment for segment in free if segment.entry.id in chosen]
+        self._settle([each for each in sources if not each.rows.dead.all()])
+        self._written += 1
+        directory = self._directory / f"merge-{self._written}"
+        job = MergeJob(self._files, directory, sources, self._plan_for)
+        self._merging |= job.ids
+        return job
+
+    def swap(self, job: MergeJob) -> None:
+        """Puts what a merge made in the place of what it read."""
+        self._segments = [each for each in self._segments if each.entry.id not in job.ids]
+        made = job.outcome()
+        if made is not None:
+            self._segments.append(made)
+        self.release(job)
+
+    def release(self, job: MergeJob) -> None:
+        """Lets the segments of a merge be merged again."""
+        self._merging -= job.ids
+
+    def documents(self) -> Iterator[StoredDocument]:
+        """The live documents with their sequences."""
+        for segment in self._segments:
+            opened = self._files.open_segment(segment.entry)
+            for row in np.flatnonzero(~segment.rows.dead).tolist():
+                yield opened.read(row)
 
     def stage(self) -> tuple[SegmentEntry, ...]:
         """Makes the present state durable and describes it."""
@@ -107,11 +133,12 @@ class SegmentPart:
             np.concatenate([empty, *(each.vectors for each in documents)]),
             similarity=self._record.similarity,
             postings=self._postings(documents),
+            analyzer=analyzer_of(self._record.lexical),
         )
         rows = SegmentRows.of(
             [each.change.sequence for each in documents], [len(each.passages) for each in documents]
         )
-        self._take_in(paths, rows)
+        self._segments.append(OpenSegment(take_in(self._files, paths, rows), rows))
 
     def _postings(self, documents: Sequence[Embedded]) -> Postings | None:
         if not self._record.sparse_model:
@@ -119,20 +146,20 @@ class SegmentPart:
         terms = [each for document in documents for each in document.terms]
         return Postings.of([(each.ids, each.weights) for each in terms])
 
-    def _take_in(self, paths: Sequence[Path], rows: SegmentRows) -> None:
-        files = self._files.put_files(paths)
-        fsops.remove_tree(paths[0].parent)
-        sparse = [self._files.path(file) for file in files if file.name == SPARSE]
-        entry = SegmentEntry(
-            id=_segment_id(files),
-            documents=len(rows.sequences),
-            passages=int(rows.passages.sum()),
-            files=files,
-            postings=count_postings(sparse[0]) if sparse else 0,
+    def _plan_for(self, rows: int) -> Plan:
+        """The kind of index that a segment of so many vectors gets."""
+        living = sum(int(each.rows.passages[~each.rows.dead].sum()) for each in self._segments)
+        return choose_kind(
+            rows,
+            self._record.dimension,
+            self._record.similarity,
+            self.settings,
+            shard_rows=living,
+            shard_count=self._record.shard_count,
+            gpu=self._gpu,
         )
-        self._segments.append(_Open(entry, rows))
 
-    def _settle(self, segments: Sequence[_Open]) -> None:
+    def _settle(self, segments: Sequence[OpenSegment]) -> None:
         """Stores the set of dead documents of each segment in which it has grown."""
         for segment in segments:
             described = segment.described()
@@ -146,18 +173,6 @@ class SegmentPart:
         with fsops.storage_errors(directory):
             directory.mkdir()
         return directory
-
-
-def _living(segments: Sequence[_Open]) -> SegmentRows:
-    """The rows of the segment that a merge of these makes."""
-    sequences = np.concatenate([s.rows.sequences[~s.rows.dead] for s in segments])
-    passages = np.concatenate([s.rows.passages[~s.rows.dead] for s in segments])
-    order = np.argsort(sequences, kind="stable")
-    return SegmentRows(sequences[order], passages[order], np.zeros(len(order), np.bool_))
-
-
-def _segment_id(files: Sequence[FileEntry]) -> str:
-    return sha256_of("".join(file.sha256 for file in files).encode())[:16]
 
 
 def _document(embedded: Embedded) -> Document:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from core import fsops
+from core.analysis import analyzer_of
 from core.index_store import ShardStore
 from core.manifest import (
     EncoderEntry,
@@ -26,13 +28,15 @@ from indexer.batch import Place
 from indexer.catalogue import CollectionRecord
 from indexer.changes import first_chain
 from indexer.lexical_part import LexicalPart
+from indexer.seen_attributes import SeenAttributes
 from indexer.segment_part import SegmentPart
+from indexer.vector_state import VectorState
 
 
 class ShardIndex:
     """`segments` and `lexical` may be changed at the same time; then `stage` describes both.
 
-    `place` and `search_defaults` are those of the last manifest.
+    `place`, `search_defaults`, `schema` and `vectors` are those of the last manifest.
     """
 
     def __init__(
@@ -42,15 +46,19 @@ class ShardIndex:
         directory: Path,
         segments: SegmentPart,
         lexical: LexicalPart,
+        seen: SeenAttributes,
     ) -> None:
         self.segments = segments
         self.lexical = lexical
         self.place = Place(0, first_chain(record.uid, shard))
         self.search_defaults = record.search_defaults
+        self.schema = record.schema_
         self._record = record
         self._shard = shard
         self._directory = directory
+        self.vectors = VectorState()
         self._previous = ""
+        self._seen = seen
 
     @classmethod
     def open(
@@ -60,6 +68,8 @@ class ShardIndex:
         files: ShardStore,
         directory: Path,
         manifest: Manifest | None,
+        *,
+        gpu: bool = False,
     ) -> ShardIndex:
         """Verifies every file of `manifest` and goes on from it in `directory`, which is wiped.
 
@@ -74,12 +84,16 @@ class ShardIndex:
             record,
             shard,
             directory,
-            SegmentPart(files, directory, record, segments),
-            LexicalPart(files, directory, lexical),
+            SegmentPart(files, directory, record, segments, gpu=gpu),
+            LexicalPart(files, directory, lexical, analyzer_of(record.lexical)),
+            SeenAttributes(files),
         )
         if manifest is not None:
             index.place = Place(manifest.sequence, manifest.chain)
+            index.vectors = VectorState.of(segments)
             index.search_defaults = manifest.search_defaults
+            seen, complete = manifest.schema.seen, manifest.schema.complete
+            index.schema = replace(record.schema_, seen=seen, complete=complete)
             index._previous = sha256_of(manifest.to_bytes())
         return index
 
@@ -88,11 +102,13 @@ class ShardIndex:
     ) -> Manifest:
         """The manifest of this state, which covers the feed up to `place`; all files durable."""
         segments = self.segments.stage()
+        self.vectors = VectorState.of(segments)
         record = self._record
         self.place, self.search_defaults = place, search_defaults
+        self.schema = self._seen.added_to(self.schema, segments)
         return Manifest(
-            uid=record.uid,
-            collection=record.name,
+            uid=record.index,
+            collection=record.index_name,
             shard=self._shard,
             shard_count=record.shard_count,
             epoch=epoch,
@@ -108,6 +124,8 @@ class ShardIndex:
             created_at=time.time(),
             sparse_encoder=_sparse_encoder_entry(record),
             search_defaults=search_defaults,
+            lexical_settings=record.lexical,
+            schema=self.schema,
         )
 
     def published(self, sha256: str) -> None:
@@ -116,7 +134,7 @@ class ShardIndex:
 
     def close(self) -> None:
         """Frees the lexical index and removes the working copy."""
-        self.lexical.close()
+        self.lexical.rest()
         fsops.remove_tree(self._directory)
 
     def __repr__(self) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Executor
-from dataclasses import dataclass
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from core.index_store import IndexStore
@@ -16,10 +19,15 @@ from indexer.metrics import IndexerMetrics
 
 Result = TypeVar("Result")
 
+_NICENESS = 10
+
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """`owner` names this process in the shards' rows, for people."""
+    """`owner` names this process in the shards' rows, for people.
+
+    `executor` is for what a publication waits for, `background` for what it does not.
+    """
 
     owner: str
     config: IndexerConfig
@@ -28,6 +36,7 @@ class Shared:
     encoders: EncoderSource
     executor: Executor
     metrics: IndexerMetrics
+    background: Executor = field(default_factory=lambda: background_threads(1))
 
     async def work(self, step: str, job: Callable[[], Result]) -> Result:
         """Runs a blocking step outside the event loop and times it.
@@ -38,6 +47,17 @@ class Shared:
         loop = asyncio.get_running_loop()
         with self.metrics.step_seconds.labels(step).time():
             return await to_its_end(loop.run_in_executor(self.executor, job))
+
+
+def background_threads(count: int) -> Executor:
+    """Threads that give way to all others."""
+    return ThreadPoolExecutor(count, "background", initializer=_give_way)
+
+
+def _give_way() -> None:
+    # Linux has a priority per thread; elsewhere this may be refused, and all are equal.
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 async def to_its_end(work: Awaitable[Result]) -> Result:

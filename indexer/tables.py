@@ -18,12 +18,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import CreateColumn
 
-FORMAT = 3
+FORMAT = 4
 """Version of this layout; a store with a higher one is refused, one with a lower one is brought up.
 
     1   the first
     2   collections may have a sparse encoder
     3   collections may say how searches rank
+    4   collections may say how attributes, words and vectors are indexed;
+        aliases, and indexes beside the first
 """
 
 metadata = MetaData()
@@ -61,6 +63,23 @@ collection = Table(
     Column("sparse_dimension", Integer, nullable=False, server_default="0"),
     # Since format 3; a `core.ranking_wish.RankingWish` as JSON, empty if it says nothing.
     Column("search_defaults", Text, nullable=False, server_default=""),
+    # Since format 4; JSON each, empty if nothing is said.
+    Column("schema_", Text, nullable=False, server_default=""),
+    Column("lexical", Text, nullable=False, server_default=""),
+    Column("vector_index", Text, nullable=False, server_default=""),
+    # The index that answers; empty and 0 for the first one, which has the collection's own uid.
+    Column("index_uid", Uid, nullable=False, server_default=""),
+    Column("index_number", Integer, nullable=False, server_default="0"),
+)
+
+# Second names of collections. They share the name space of `collection`.
+alias = Table(
+    "alias",
+    metadata,
+    Column("name", ByteOrdered, primary_key=True),
+    Column("uid", Uid, nullable=False, index=True),
+    Column("create_micros", BigInteger, nullable=False),
+    Column("update_micros", BigInteger, nullable=False),
 )
 
 # Collections whose rows and files are still to be cleared away.
@@ -114,6 +133,28 @@ shard_head = Table(
     # Tries of the changes up to `trying`, counted before each; see `heads.begin_attempt`.
     Column("trying", BigInteger, nullable=False),
     Column("attempts", Integer, nullable=False),
+    # Since format 4: the collection whose feed this index folds; empty if that is its own uid, in
+    # whose row the feed's end stands. In all other rows the columns of the feed mean nothing.
+    Column("feed", Uid, nullable=False, server_default=""),
+)
+
+# Moves of a collection from one index to another; see `migration.store`. At most one is active.
+migration = Table(
+    "migration",
+    metadata,
+    Column("uid", Uid, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("state", String(16), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("plan", Text, nullable=False),
+    Column("queries", Text, nullable=False),
+    Column("report", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("create_micros", BigInteger, nullable=False),
+    Column("switch_micros", BigInteger, nullable=False),
+    Column("end_micros", BigInteger, nullable=False),
+    Column("released", Boolean, nullable=False, server_default=false()),
 )
 
 request = Table(
@@ -141,6 +182,18 @@ suspect = Table(
     Column("reason", Text, nullable=False),
     Column("first_micros", BigInteger, nullable=False),
     Column("last_micros", BigInteger, nullable=False),
+)
+
+# What operators asked to be done to an index: the last of each kind and shard. Since format 4.
+task = Table(
+    "task",
+    metadata,
+    Column("uid", Uid, primary_key=True),
+    Column("kind", String(8), primary_key=True),
+    Column("shard", Integer, primary_key=True),
+    Column("create_micros", BigInteger, nullable=False),
+    # 0 until it is done.
+    Column("end_micros", BigInteger, nullable=False),
 )
 
 

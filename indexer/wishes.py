@@ -8,8 +8,11 @@ from dataclasses import dataclass
 
 from core.deadline import Deadline
 from core.errors import InvalidInput, ModelMismatch, NotFound, TriremeError
+from core.filters.schema import NOTHING_DECLARED, Schema
+from core.languages import ENGLISH, LexicalSettings
 from core.ranking_wish import OPEN, RankingWish
 from core.similarity import check_similarity
+from core.vectors.settings import DEFAULT, VectorSettings
 from indexer.catalogue import CollectionRecord
 from indexer.clock import now_micros
 from indexer.config import IndexerConfig
@@ -37,6 +40,9 @@ class Wish:
     sparse_model: str = ""
     sparse_version: str = ""
     search_defaults: RankingWish = OPEN
+    lexical: LexicalSettings = ENGLISH
+    schema: Schema = NOTHING_DECLARED
+    vector_index: VectorSettings = DEFAULT
 
 
 async def grant(
@@ -69,6 +75,9 @@ async def grant(
         sparse_fingerprint=sparse.info.fingerprint if sparse is not None else "",
         sparse_dimension=sparse.info.dimension if sparse is not None else 0,
         search_defaults=wish.search_defaults,
+        lexical=wish.lexical,
+        schema_=wish.schema,
+        vector_index=wish.vector_index,
     )
 
 
@@ -135,17 +144,15 @@ def dimensions(wanted: int, available: int) -> int:
     return wanted or available
 
 
-def check_name(name: str) -> None:
-    """Raises InvalidInput unless this can be a collection's name."""
+def check_name(name: str, field: str = "collection.name") -> None:
+    """Raises InvalidInput unless this can be the name of a collection or an alias."""
     if not name:
-        raise InvalidInput(
-            "FIELD_REQUIRED", "is empty", field="collection.name", remedy="give it a name"
-        )
+        raise InvalidInput("FIELD_REQUIRED", "is empty", field=field, remedy="give it a name")
     if not _NAME.fullmatch(name):
         raise InvalidInput(
             "MALFORMED",
-            f"{name[:80]!r} is not a collection's name",
-            field="collection.name",
+            f"{name[:80]!r} is not a name for this",
+            field=field,
             remedy="use 1 to 63 of a-z, 0-9, - and _, with a letter first",
         )
 
