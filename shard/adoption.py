@@ -7,6 +7,8 @@ import logging
 from core.errors import TriremeError
 from core.index_store import CollectionEntry, IndexStore, ShardStore
 from core.manifest import Manifest
+from core.names import Names
+from shard.opening import Place, on_cpu
 from shard.scratch import Scratch
 from shard.shelf import Mark
 from shard.snapshot import Snapshot
@@ -20,10 +22,13 @@ _FALLBACKS = 3
 class Adoption:
     """Opens generations of one shard number."""
 
-    def __init__(self, store: IndexStore, scratch: Scratch, shard: int) -> None:
+    def __init__(
+        self, store: IndexStore, scratch: Scratch, shard: int, place: Place = on_cpu
+    ) -> None:
         self._store = store
         self._scratch = scratch
         self._shard = shard
+        self._place = place
 
     def published(self) -> list[tuple[CollectionEntry, Mark]]:
         """Collections with a part here, each with the mark of its CURRENT.
@@ -35,6 +40,10 @@ class Adoption:
             for entry in self._store.collections()
             if self._shard < entry.shard_count
         ]
+
+    def names(self) -> Names:
+        """What names stand for; raises CorruptFile."""
+        return Names.from_bytes(self._store.read_names())
 
     def adopt(self, entry: CollectionEntry, newest: Snapshot | None) -> Snapshot | None:
         """Opens the current generation; None if it is not above the one that is open.
@@ -70,7 +79,8 @@ class Adoption:
             return None
 
     def _open(self, store: ShardStore, manifest: Manifest, newest: Snapshot | None) -> Snapshot:
-        return Snapshot.open(store, manifest, self._scratch.new_directory(), newest)
+        directory = self._scratch.new_directory()
+        return Snapshot.open(store, manifest, directory, newest, self._place)
 
     def _shard_store(self, entry: CollectionEntry) -> ShardStore:
         return self._store.shard(entry.uid, self._shard)

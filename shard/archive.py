@@ -16,7 +16,8 @@ import numpy as np
 from core.manifest import FileEntry, Manifest
 from core.segment import Segment
 from core.segment_tables import keys_of
-from shard.snapshot import Fetched, Snapshot, Terms, Vector, with_passages
+from shard.fetched import Fetched, Terms, Vector, with_passages
+from shard.snapshot import Snapshot
 
 
 class Archived:

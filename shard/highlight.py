@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.analysis import marks_of, query_terms
-from shard.snapshot import Fetched
+from core.analysis import Analyzer
+from shard.fetched import Fetched
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,25 +23,25 @@ class Marks:
 NO_MARKS = Marks()
 
 
-def mark(fetched: Sequence[Fetched], query: str) -> list[Marks]:
+def mark(fetched: Sequence[Fetched], query: str, analyzer: Analyzer) -> list[Marks]:
     """Marks the words of each document whose analysed forms are among the query's.
 
     Stop words are only marked if the query has nothing else.
     """
-    terms = query_terms(query).keys()
+    terms = analyzer.query_terms(query).keys()
     if not terms:
         return [NO_MARKS] * len(fetched)
     found = []
     for each in fetched:
         document = each.document
-        title = marks_of(document.title, terms)
+        title = analyzer.marks_of(document.title, terms)
         if each.passage is None:
             found.append(Marks(title=title))
             continue
         start, passage = _passage(
             document.text.encode(), each.passage.start_byte, each.passage.end_byte
         )
-        found.append(Marks([start + byte for byte in marks_of(passage, terms)], title))
+        found.append(Marks([start + byte for byte in analyzer.marks_of(passage, terms)], title))
     return found
 
 

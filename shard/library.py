@@ -14,13 +14,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from core.errors import NotFound, PageTokenExpired, TriremeError
+from core.errors import PageTokenExpired, TriremeError
 from core.index_store import CollectionEntry
 from core.manifest import Manifest
+from core.names import Names
 from shard.adoption import Adoption
 from shard.archive import Archived
 from shard.metrics import ShardMetrics
-from shard.shelf import Mark, Shelf
+from shard.shelf import Mark, Shelf, close_all, not_served
 from shard.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class Library:
         self._page_generations = page_generations
         self._clock = clock
         self._shelves: dict[str, Shelf] = {}
+        self.names = Names()
         self._thread = ThreadPoolExecutor(1, "adoption")
         self._changed = asyncio.Event()
         self._ending = False
@@ -71,7 +73,7 @@ class Library:
                 await self._task
         await asyncio.to_thread(self._thread.shutdown)
         for shelf in self._shelves.values():
-            _close(shelf.snapshots())
+            close_all(shelf.snapshots())
         self._shelves.clear()
 
     def find(self, collection: str, generation: int = 0) -> Snapshot:
@@ -82,7 +84,7 @@ class Library:
         shelf = self._shelves.get(collection)
         snapshot = shelf.find(generation) if shelf is not None else None
         if snapshot is None:
-            raise _not_served(collection)
+            raise not_served(collection)
         return snapshot
 
     def find_documents(
@@ -98,7 +100,7 @@ class Library:
         if found is None and not pinned:
             return self.find(collection, generation)
         if shelf is None:
-            raise _not_served(collection)
+            raise not_served(collection)
         if found is None:
             raise PageTokenExpired(
                 f"generation {generation} of {collection!r} is no longer there",
@@ -131,11 +133,16 @@ class Library:
 
     async def look(self) -> None:
         """Looks once for new collections and generations, and drops what is no longer needed."""
+        # Read first and told last: what names lead to is open by then.
+        names = await self._read_names()
         published = await self._published()
         if published is not None:
             self._drop_missing({entry.uid for entry, _ in published})
             for entry, mark in published:
                 await self._look_at(entry, mark)
+        if names.revision > self.names.revision:
+            self.names = names
+            self._announce()
         self._drop_replaced()
 
     async def _keep_looking(self) -> None:
@@ -146,6 +153,13 @@ class Library:
             except Exception:
                 self._metrics.adopt_failures.labels("INTERNAL").inc()
                 log.exception("looking for generations failed")
+
+    async def _read_names(self) -> Names:
+        try:
+            return await self._in_thread(self._adoption.names)
+        except TriremeError as error:
+            self._report("names cannot be read", error, {})
+            return self.names
 
     async def _published(self) -> list[tuple[CollectionEntry, Mark]] | None:
         try:
@@ -206,7 +220,7 @@ class Library:
             if shelf.entry.uid in uids:
                 continue
             del self._shelves[name]
-            _close(shelf.snapshots())
+            close_all(shelf.snapshots())
             self._metrics.forget(name)
             log.info("collection is gone", extra={"collection": name, "uid": shelf.entry.uid})
             self._announce()
@@ -214,7 +228,7 @@ class Library:
     def _drop_replaced(self) -> None:
         now = self._clock()
         for shelf in self._shelves.values():
-            _close(shelf.expired(now, self._keep_generations))
+            close_all(shelf.expired(now, self._keep_generations))
             shelf.archive.drop(now, self._page_generations)
         shelves = self._shelves.values()
         self._metrics.open_generations.set(sum(len(shelf.snapshots()) for shelf in shelves))
@@ -231,17 +245,3 @@ class Library:
     async def _in_thread(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, lambda: call(*arguments, **named))
-
-
-def _not_served(collection: str) -> NotFound:
-    return NotFound(
-        "COLLECTION_NOT_FOUND",
-        f"collection {collection!r} is not served here",
-        field="collection",
-        remedy="create it, or try again if it is new",
-    )
-
-
-def _close(snapshots: list[Snapshot]) -> None:
-    for snapshot in snapshots:
-        snapshot.close()

@@ -55,6 +55,42 @@ class ShardMetrics:
             registry=self.registry,
         )
 
+        self.placed = Counter(
+            "trireme_shard_segments_placed_total",
+            "Segments opened, by where they are searched: gpu, or why not there.",
+            ("place",),
+            registry=self.registry,
+        )
+        self.gpu_bytes = Gauge(
+            "trireme_shard_gpu_bytes",
+            "Memory that copies of vector indexes take on GPUs, about.",
+            registry=self.registry,
+        )
+        self.gpu_fallbacks = Counter(
+            "trireme_shard_gpu_fallbacks_total",
+            "Searches of segments on GPUs that the CPU answered, by reason.",
+            ("reason",),
+            registry=self.registry,
+        )
+
+        # The default target is .98; one of 10 missed by one of a few segments is above .9.
+        self.recall = Histogram(
+            "trireme_shard_vector_recall_ratio",
+            "Share of the 10 nearest passages of each sealed segment found, for sampled searches.",
+            _COLLECTION,
+            buckets=(0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1),
+            registry=self.registry,
+        )
+        self.recall_skipped = Counter(
+            "trireme_shard_vector_recall_skipped_total",
+            "Measurements of recall that were left out because too many searches waited.",
+            registry=self.registry,
+        )
+        self.sealed_recall = self._gauge(
+            "vector_sealed_recall_ratio",
+            "Lowest recall@10 that was measured when a segment was sealed; 1 if all are exact.",
+        )
+
     def serve(self, manifest: Manifest) -> None:
         """Notes the generation that is served from now on."""
         name = manifest.collection
@@ -62,11 +98,21 @@ class ShardMetrics:
         self.sequence.labels(name).set(manifest.sequence)
         self.documents.labels(name).set(manifest.documents)
         self.passages.labels(name).set(manifest.passages)
+        measured = [each.index.recall for each in manifest.segments if each.index is not None]
+        self.sealed_recall.labels(name).set(min(measured, default=1.0))
 
     def forget(self, collection: str) -> None:
         """Drops the values of a collection that is no longer served."""
-        for gauge in (self.generation, self.sequence, self.documents, self.passages, self.refused):
-            gauge.remove_by_labels({"collection": collection})
+        for metric in (
+            self.generation,
+            self.sequence,
+            self.documents,
+            self.passages,
+            self.refused,
+            self.sealed_recall,
+            self.recall,
+        ):
+            metric.remove_by_labels({"collection": collection})
 
     def _gauge(self, name: str, documentation: str) -> Gauge:
         return Gauge(f"trireme_shard_{name}", documentation, _COLLECTION, registry=self.registry)

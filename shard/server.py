@@ -7,13 +7,15 @@ from collections.abc import Sequence
 import grpc
 from prometheus_client import CollectorRegistry
 
-from core.index_store import IndexStore
+from core.gpu.placement import GpuSettings, Placement, find_gpus
+from core.index_store import IndexStore, Location
 from core.interceptors import Boundary
 from core.rpc import RoleServer
 from shard.adoption import Adoption
 from shard.config import ShardConfig
 from shard.library import Library
 from shard.metrics import ShardMetrics
+from shard.recall_watch import RecallWatch
 from shard.scratch import Scratch
 from shard.searcher import Searcher
 from shard.service import ShardServicer
@@ -43,11 +45,11 @@ class Shard:
     async def create(cls, config: ShardConfig) -> Shard:
         """Binds the address; raises BadEnvironment, NewerFormat or CorruptFile."""
         metrics = ShardMetrics()
-        store = IndexStore.open(config.index_directory)
+        store = IndexStore.open(Location.of(config))
         searcher = Searcher(config.search_threads, config.queued_searches, config.inline_rows)
         scratch = Scratch.create(config.scratch_directory or config.index_directory / "scratch")
         library = Library(
-            Adoption(store, scratch, config.shard),
+            Adoption(store, scratch, config.shard, _placement(config, metrics).place),
             metrics,
             poll_seconds=config.poll_seconds,
             keep_seconds=config.keep_seconds,
@@ -57,7 +59,8 @@ class Shard:
         )
 
         def add_services(server: grpc.aio.Server) -> Sequence[str]:
-            servicer = ShardServicer(library, searcher, metrics)
+            watch = RecallWatch(searcher, metrics, config.recall_one_in)
+            servicer = ShardServicer(library, searcher, metrics, watch)
             shard_pb2_grpc.add_ShardServiceServicer_to_server(servicer, server)
             return [shard_pb2.DESCRIPTOR.services_by_name["ShardService"].full_name]
 
@@ -81,3 +84,22 @@ class Shard:
 
     def __repr__(self) -> str:
         return f"<Shard at {self.address}, {len(self._library.serving())} collections>"
+
+
+def _placement(config: ShardConfig, metrics: ShardMetrics) -> Placement:
+    """Where vectors are searched; raises BadEnvironment if the GPUs that are wanted are missing."""
+    settings = GpuSettings(
+        device=config.device,
+        gpus=config.gpus,
+        least_rows=config.gpu_least_rows,
+        megabytes=config.gpu_megabytes,
+        float16=config.gpu_float16,
+    )
+    placement = Placement.create(
+        settings,
+        find_gpus(settings),
+        on_place=lambda place: metrics.placed.labels(place).inc(),
+        on_fallback=lambda reason: metrics.gpu_fallbacks.labels(reason).inc(),
+    )
+    metrics.gpu_bytes.set_function(lambda: placement.used_bytes)
+    return placement

@@ -8,15 +8,21 @@ from typing import Any, ParamSpec, TypeVar
 
 import grpc
 
+from core.analysis import analyzer_of
 from core.errors import InvalidInput
 from core.manifest import Manifest
+from core.names import Names
 from shard import wire
+from shard.fetched import Vector
 from shard.highlight import NO_MARKS, mark
 from shard.library import Library
 from shard.likely_head import likely_head
+from shard.limits import NO_LIMITS, Limits, Plan
 from shard.metrics import ShardMetrics
+from shard.recall_watch import RecallWatch
 from shard.searcher import Searcher
-from shard.snapshot import Candidate, Snapshot, Vector
+from shard.shortfalls import shortfalls
+from shard.snapshot import Candidate, Snapshot
 from trireme.shard.v1 import shard_pb2, shard_pb2_grpc
 
 P = ParamSpec("P")
@@ -30,22 +36,26 @@ _ROWS_PER_MARKED = 2_000
 class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
     """Answers gateways from one library."""
 
-    def __init__(self, library: Library, searcher: Searcher, metrics: ShardMetrics) -> None:
+    def __init__(
+        self, library: Library, searcher: Searcher, metrics: ShardMetrics, watch: RecallWatch
+    ) -> None:
         self._library = library
         self._searcher = searcher
+        self._watch = watch
         self._seconds = metrics.search_seconds
 
     async def Watch(  # noqa: N802
         self, request: shard_pb2.WatchRequest, context: Context
     ) -> AsyncIterator[shard_pb2.WatchResponse]:
         sent: Mapping[str, Manifest] | None = None
+        told: Names | None = None
         while not self._library.is_ending:
             # Taken first: what changes while a message is on its way is not missed.
             change = self._library.next_change()
-            serving = self._library.serving()
-            if serving != sent:
-                yield wire.news(sent, serving)
-                sent = serving
+            serving, names = self._library.serving(), self._library.names
+            if serving != sent or names is not told:
+                yield wire.news(sent, serving, names if names is not told else None)
+                sent, told = serving, names
             await change.wait()
 
     async def CountTerms(  # noqa: N802
@@ -68,18 +78,20 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
         limit = wire.limit_of(request.limit)
         snapshot = self._library.find(request.collection, request.generation)
         given = request.HasField("statistics")
-        candidates, seconds = await self._timed(
-            "lexical",
-            _lexical_rows(snapshot, request.query),
-            snapshot.search_lexical,
-            request.query,
-            limit,
-            wire.statistics_of(request.statistics) if given else None,
-        )
+        statistics = wire.statistics_of(request.statistics) if given else None
+        limits = wire.limits_of(request)
+
+        def search() -> tuple[list[Candidate], Plan | None]:
+            found = snapshot.search_lexical(request.query, limit, statistics, limits)
+            return found, snapshot.plan_lexical(limit, limits)
+
+        rows = _lexical_rows(snapshot, request.query) + _masked_rows(snapshot, limits)
+        (candidates, plan), seconds = await self._timed("lexical", rows, search)
         return shard_pb2.SearchLexicalResponse(
             ranking=wire.ranking(candidates),
             generation=wire.generation(snapshot),
             search_microseconds=round(seconds * 1e6),
+            plan=wire.plan(plan),
         )
 
     async def OpenDense(  # noqa: N802
@@ -94,16 +106,22 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
     ) -> shard_pb2.OpenDenseResponse:
         limit = wire.limit_of(request.limit)
         snapshot = self._library.find(request.collection, request.generation)
-        vector = wire.vector_of(request.vector, snapshot)
+        vector, limits = wire.vector_of(request.vector, snapshot), wire.limits_of(request)
         wire.check_encoder(request.encoder_fingerprint, snapshot)
         wire.check_head(request.likely_head)
-        candidates, seconds = await self._timed(
-            "dense", snapshot.manifest.passages, snapshot.search_dense, vector, limit
-        )
+
+        def search() -> tuple[list[Candidate], Plan | None]:
+            found = snapshot.search_dense(vector, limit, limits)
+            return found, snapshot.plan_dense(limit, limits)
+
+        rows = snapshot.manifest.passages + _masked_rows(snapshot, limits)
+        (candidates, plan), seconds = await self._timed("dense", rows, search)
+        self._watch.sample(snapshot, vector)
         return shard_pb2.OpenDenseResponse(
             ranking=wire.ranking(candidates),
             generation=wire.generation(snapshot),
             search_microseconds=round(seconds * 1e6),
+            plan=wire.plan(plan),
             head=await self._head(request.likely_head, candidates, snapshot, vector),
         )
 
@@ -114,15 +132,20 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
         snapshot = self._library.find(request.collection, request.generation)
         terms = wire.terms_of(request.terms, request.weights)
         wire.check_sparse_encoder(request.encoder_fingerprint, snapshot)
+        limits = wire.limits_of(request)
+
+        def search() -> tuple[list[Candidate], Plan | None]:
+            found = snapshot.search_sparse(terms, limit, limits)
+            return found, snapshot.plan_sparse(limits)
+
         # Each term of a query is in a part of the passages.
-        rows = snapshot.manifest.passages // 4
-        candidates, seconds = await self._timed(
-            "sparse", rows, snapshot.search_sparse, terms, limit
-        )
+        rows = snapshot.manifest.passages // 4 + _masked_rows(snapshot, limits)
+        (candidates, plan), seconds = await self._timed("sparse", rows, search)
         return shard_pb2.SearchSparseResponse(
             ranking=wire.ranking(candidates),
             generation=wire.generation(snapshot),
             search_microseconds=round(seconds * 1e6),
+            plan=wire.plan(plan),
         )
 
     async def ReadAttribute(  # noqa: N802
@@ -148,15 +171,19 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
         fetched, _ = await self._timed(
             "fetch", len(request.ids), snapshot.fetch, request.ids, vector, terms
         )
+        analyzer = analyzer_of(snapshot.manifest.lexical_settings)
         marks = [NO_MARKS] * len(fetched)
         if request.highlight:
             rows = len(fetched) * _ROWS_PER_MARKED
-            marks = await self._searcher.run(rows, mark, fetched, request.highlight)
+            marks = await self._searcher.run(rows, mark, fetched, request.highlight, analyzer)
+        rows = snapshot.manifest.documents if request.filter else 0
+        limits = wire.limits_of(request)
+        unmet = await self._searcher.run(rows, shortfalls, fetched, limits, analyzer)
         wanted = set(request.ids[: request.tokens_for])
         return shard_pb2.FetchResponse(
             documents=[
-                wire.document(item, item.id in wanted, marked)
-                for item, marked in zip(fetched, marks, strict=True)
+                wire.document(item, item.id in wanted, marked, *lacking)
+                for item, marked, lacking in zip(fetched, marks, unmet, strict=True)
             ],
             generation=wire.generation(snapshot),
         )
@@ -192,6 +219,11 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
         result, seconds = await self._searcher.run(rows, search)
         self._seconds.labels(leg).observe(seconds)
         return result, seconds
+
+
+def _masked_rows(snapshot: Snapshot, limits: Limits) -> int:
+    """Documents that are looked at to know which are within limits."""
+    return snapshot.manifest.documents if limits != NO_LIMITS else 0
 
 
 def _lexical_rows(snapshot: Snapshot, query: str) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from core.errors import NotFound
 from core.index_store import CollectionEntry
 from shard.archive import Archive, Archived
 from shard.snapshot import Snapshot
@@ -81,3 +83,19 @@ class Shelf:
             if snapshot.manifest.generation == generation:
                 return snapshot
         return self.newest
+
+
+def close_all(snapshots: Iterable[Snapshot]) -> None:
+    """Closes generations that nobody asks for any more."""
+    for snapshot in snapshots:
+        snapshot.close()
+
+
+def not_served(collection: str) -> NotFound:
+    """The failure of a call for a collection that has no part here."""
+    return NotFound(
+        "COLLECTION_NOT_FOUND",
+        f"collection {collection!r} is not served here",
+        field="collection",
+        remedy="create it, or try again if it is new",
+    )

@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from core import fsops
-from core.analysis import query_terms
+from core.analysis import Analyzer, analyzer_of
 from core.bm25 import Statistics
-from core.documents import Document
 from core.errors import CorruptFile, InvalidInput, ModelMismatch
 from core.index_store import ShardStore
 from core.lexical import LexicalReader
 from core.manifest import Manifest
+from core.masks import EXACT, Mask
 from core.matching import Matcher
 from core.searching import heaviest_documents, nearest_documents
-from core.segment import Passage, Segment
+from core.segment import Segment
 from core.segment_tables import keys_of
 from core.similarity import COSINE, DOT
-from shard.opening import open_segments
-
-Vector = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Terms:
-    """A query of the learned-sparse leg: distinct int32 `ids`, float32 `weights` above 0."""
-
-    ids: NDArray[np.int32]
-    weights: NDArray[np.float32]
+from shard.fetched import Fetched, Terms, Vector, with_passages
+from shard.limits import NO_LIMITS, Limits, Masks, Plan, plan_of
+from shard.opening import Place, on_cpu, open_segments
 
 
 class Candidate(NamedTuple):
@@ -44,47 +35,6 @@ class Candidate(NamedTuple):
     id: str
     score: float
     place: int
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """Where a document lies, with the passage that answers best; None if it has no passages."""
-
-    segment: Segment
-    row: int
-    passage: Passage | None
-
-    @property
-    def id(self) -> str:
-        """The document's id."""
-        return self.segment.ids[self.row]
-
-    @property
-    def document(self) -> Document:
-        """The document as it was stored."""
-        return self.segment.read(self.row).document
-
-    @property
-    def serialised(self) -> bytes:
-        """The document as a trireme.v1.Document."""
-        return self.segment.serialised(self.row)
-
-
-def with_passages(
-    rows: Sequence[tuple[Segment, int]], vector: Vector | None, terms: Terms | None
-) -> list[Fetched]:
-    """The documents in these rows, each with its best passage.
-
-    That is the best by `vector`, else by `terms`, else the first.
-    """
-    weighed: dict[int, NDArray[np.float64]] = {}
-    found = []
-    for segment, row in rows:
-        if terms is not None and id(segment) not in weighed:
-            weighed[id(segment)] = segment.weigh_passages(terms.ids, terms.weights)
-        passage = segment.best_passage(row, vector, weighed.get(id(segment)))
-        found.append(Fetched(segment, row, passage))
-    return found
 
 
 class Snapshot:
@@ -102,16 +52,19 @@ class Snapshot:
         self._lexical = lexical
         self._matcher = Matcher(segments, lexical)
         self._directory = directory
+        self._masks = Masks(segments, self._matcher)
         # A place is a document's row, counted on through the segments.
-        self._ids: list[str] = []
-        self._starts: list[int] = []
-        for segment in segments:
-            self._starts.append(len(self._ids))
-            self._ids += segment.ids
+        counts = [len(segment.ids) for segment in segments]
+        self._starts = [0, *itertools.accumulate(counts)][: len(counts)]
 
     @classmethod
     def open(
-        cls, store: ShardStore, manifest: Manifest, directory: Path, previous: Snapshot | None
+        cls,
+        store: ShardStore,
+        manifest: Manifest,
+        directory: Path,
+        previous: Snapshot | None,
+        place: Place = on_cpu,
     ) -> Snapshot:
         """Verifies and opens a generation; segments that `previous` has open are shared with it.
 
@@ -119,12 +72,14 @@ class Snapshot:
         CorruptFile if anything is not what the manifest says.
         """
         opened = zip(previous.manifest.segments, previous.segments, strict=True) if previous else ()
-        segments = open_segments(store, manifest.segments, opened)
+        segments = open_segments(store, manifest.segments, opened, place)
         with fsops.storage_errors(directory):
             directory.mkdir(parents=True)
         try:
             store.materialise(manifest.lexical, directory)
-            snapshot = cls(manifest, segments, LexicalReader.open(directory), directory)
+            analyzer = analyzer_of(manifest.lexical_settings)
+            lexical = LexicalReader.open(directory, analyzer)
+            snapshot = cls(manifest, segments, lexical, directory)
             snapshot._check()
         except BaseException:
             shutil.rmtree(directory, ignore_errors=True)
@@ -135,33 +90,77 @@ class Snapshot:
         """Removes Tantivy's view. Searches that still run are not disturbed: files stay mapped."""
         shutil.rmtree(self._directory, ignore_errors=True)
 
+    @property
+    def analyzer(self) -> Analyzer:
+        """How texts and queries become the terms of the lexical leg."""
+        return self._lexical.analyzer
+
     def count_terms(self, query: str) -> Statistics:
         """What BM25 needs to know of this shard for a query."""
-        return self._matcher.count(query_terms(query))
+        return self._matcher.count(self.analyzer.query_terms(query))
+
+    def mask(self, limits: Limits) -> Mask | None:
+        """The living documents within these limits; None if there are no limits."""
+        return self._masks.of(limits)
 
     def search_lexical(
-        self, query: str, limit: int, statistics: Statistics | None = None
+        self,
+        query: str,
+        limit: int,
+        statistics: Statistics | None = None,
+        limits: Limits = NO_LIMITS,
     ) -> list[Candidate]:
         """The best `limit` documents by BM25, ties by ascending id.
 
         `statistics` are those of the whole collection, of this shard alone if None. Raises
         InvalidInput if they are not of this query's terms.
         """
-        terms = query_terms(query)
+        terms = self.analyzer.query_terms(query)
         if statistics is None:
             statistics = self._matcher.count(terms)
         elif statistics.holding.keys() != terms.keys():
             raise InvalidInput("MALFORMED", "are of other terms", field="statistics")
-        return self._best(*self._matcher.search(terms, limit, statistics), limit)
-
-    def search_dense(self, vector: Vector, limit: int) -> list[Candidate]:
-        """The best `limit` documents by their best passage, ties by ascending id."""
-        return self._best(*nearest_documents(self.segments, vector, limit), limit)
-
-    def search_sparse(self, terms: Terms, limit: int) -> list[Candidate]:
-        """The best `limit` documents by weighted terms of their best passage, ties by id."""
-        found = heaviest_documents(self.segments, terms.ids, terms.weights, limit)
+        found = self._matcher.search(terms, limit, statistics, self.mask(limits))
         return self._best(*found, limit)
+
+    def search_dense(
+        self, vector: Vector, limit: int, limits: Limits = NO_LIMITS
+    ) -> list[Candidate]:
+        """The best `limit` documents by their best passage, ties by ascending id."""
+        found = nearest_documents(self.segments, vector, limit, self.mask(limits))
+        return self._best(*found, limit)
+
+    def search_sparse(
+        self, terms: Terms, limit: int, limits: Limits = NO_LIMITS
+    ) -> list[Candidate]:
+        """The best `limit` documents by weighted terms of their best passage, ties by id."""
+        mask = self.mask(limits)
+        found = heaviest_documents(self.segments, terms.ids, terms.weights, limit, mask)
+        return self._best(*found, limit)
+
+    def plan_lexical(self, limit: int, limits: Limits) -> Plan | None:
+        """How `search_lexical` keeps to these limits; None if there are none."""
+        if (mask := self.mask(limits)) is None:
+            return None
+        return plan_of(mask, self.manifest.documents, {self._matcher.strategy(limit, mask)})
+
+    def plan_dense(self, limit: int, limits: Limits) -> Plan | None:
+        """How `search_dense` does."""
+        if (mask := self.mask(limits)) is None:
+            return None
+        parts = zip(self.segments, mask.parts, mask.counts, strict=True)
+        used = {each.dense_strategy(limit, part) for each, part, count in parts if count}
+        return plan_of(mask, self.manifest.documents, used)
+
+    def plan_sparse(self, limits: Limits) -> Plan | None:
+        """How `search_sparse` does: it scores every document with a term of the query."""
+        mask = self.mask(limits)
+        return None if mask is None else plan_of(mask, self.manifest.documents, {EXACT})
+
+    def measure_recall(self, vector: Vector) -> tuple[int, int]:
+        """How many of the nearest passages of sealed segments searches find, and how many are."""
+        measured = [segment.measure_recall(vector) for segment in self.segments]
+        return sum(found for found, _ in measured), sum(wanted for _, wanted in measured)
 
     def find(self, ids: Sequence[str]) -> list[int]:
         """The places of those ids that are here, in this order."""
@@ -197,11 +196,14 @@ class Snapshot:
 
     def _best(self, places: Sequence[int], scores: Sequence[float], limit: int) -> list[Candidate]:
         """The best `limit` of documents by their scores, ties by ascending id."""
-        ids = self._ids
         ordered = sorted(
-            [(-score, ids[place], place) for place, score in zip(places, scores, strict=True)]
+            [(-score, self._id(place), place) for place, score in zip(places, scores, strict=True)]
         )
         return [Candidate(id, -score, place) for score, id, place in ordered[:limit]]
+
+    def _id(self, place: int) -> str:
+        number = bisect_right(self._starts, place) - 1
+        return self.segments[number].ids[place - self._starts[number]]
 
     def _check(self) -> None:
         """Raises CorruptFile unless both legs hold what the manifest says and can be searched."""

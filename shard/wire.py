@@ -8,22 +8,39 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from core.bm25 import Statistics
+from core.constraint_wire import constraint_from_proto, constraint_to_proto
 from core.errors import InvalidInput, ModelMismatch, NoSuchLeg
+from core.filters.parsing import parse
+from core.filters.wire import schema_to_proto
 from core.manifest import EncoderEntry, Manifest, SparseEncoderEntry
+from core.masks import EXACT, OVER_FETCH, SELECTOR
+from core.names import Names
+from core.query_syntax import Constraint
 from core.ranking_wire import wish_to_proto
 from shard.archive import Archived
+from shard.fetched import Fetched, Terms, Vector
 from shard.highlight import NO_MARKS, Marks
-from shard.snapshot import Candidate, Fetched, Snapshot, Terms, Vector
+from shard.limits import Limits, Plan
+from shard.snapshot import Candidate, Snapshot
 from trireme.shard.v1 import shard_pb2
-from trireme.v1 import document_pb2
+from trireme.v1 import document_pb2, filter_pb2
 
 MAX_LIMIT = 10_000
 
+_STRATEGIES = {
+    EXACT: filter_pb2.FILTER_STRATEGY_EXACT,
+    SELECTOR: filter_pb2.FILTER_STRATEGY_SELECTOR,
+    OVER_FETCH: filter_pb2.FILTER_STRATEGY_OVER_FETCH,
+}
+
 
 def news(
-    sent: Mapping[str, Manifest] | None, serving: Mapping[str, Manifest]
+    sent: Mapping[str, Manifest] | None, serving: Mapping[str, Manifest], names: Names | None
 ) -> shard_pb2.WatchResponse:
-    """What to tell a watcher who was `sent` some states before (None: none yet)."""
+    """What to tell a watcher who was `sent` some states before (None: none yet).
+
+    `names` are those that are new to the watcher.
+    """
     before = sent or {}
     return shard_pb2.WatchResponse(
         collections=[
@@ -33,7 +50,12 @@ def news(
         ],
         removed=sorted(before.keys() - serving.keys()),
         full=sent is None,
+        names=_names(names) if names is not None else None,
     )
+
+
+def _names(names: Names) -> shard_pb2.Names:
+    return shard_pb2.Names(revision=names.revision, aliases=names.aliases, indexes=names.indexes)
 
 
 def _state(name: str, manifest: Manifest) -> shard_pb2.CollectionState:
@@ -56,6 +78,7 @@ def _state(name: str, manifest: Manifest) -> shard_pb2.CollectionState:
         sparse_encoder_version=sparse.version if sparse is not None else "",
         sparse_encoder_fingerprint=sparse.fingerprint if sparse is not None else "",
         search_defaults=wish_to_proto(manifest.search_defaults),
+        schema=schema_to_proto(manifest.schema),
     )
 
 
@@ -64,6 +87,27 @@ def limit_of(limit: int) -> int:
     if not 1 <= limit <= MAX_LIMIT:
         raise InvalidInput("OUT_OF_RANGE", f"{limit} is not 1 to {MAX_LIMIT:,}", field="limit")
     return limit
+
+
+def limits_of(
+    request: shard_pb2.SearchLexicalRequest
+    | shard_pb2.OpenDenseRequest
+    | shard_pb2.SearchSparseRequest
+    | shard_pb2.FetchRequest,
+) -> Limits:
+    """Which documents a query may find; raises InvalidInput."""
+    return Limits(parse(request.filter), constraint_from_proto(request.constraint))
+
+
+def plan(used: Plan | None) -> filter_pb2.LegPlan | None:
+    """How a leg kept to its limits."""
+    if used is None:
+        return None
+    return filter_pb2.LegPlan(
+        strategies=sorted(_STRATEGIES[each] for each in used.strategies),
+        matching_count=used.matching,
+        document_count=used.documents,
+    )
 
 
 def vector_of(data: bytes, snapshot: Snapshot | Archived) -> Vector:
@@ -160,10 +204,19 @@ def generation(snapshot: Snapshot | Archived) -> shard_pb2.GenerationUsed:
 
 
 def document(
-    fetched: Fetched, with_tokens: bool, marks: Marks = NO_MARKS
+    fetched: Fetched,
+    with_tokens: bool,
+    marks: Marks = NO_MARKS,
+    unmet: Sequence[str] = (),
+    violated: Constraint | None = None,
 ) -> shard_pb2.FetchedDocument:
     """One document, with the token ids of its passage if asked for."""
-    message = shard_pb2.FetchedDocument(id=fetched.id, document=fetched.serialised)
+    message = shard_pb2.FetchedDocument(
+        id=fetched.id,
+        document=fetched.serialised,
+        unmet=unmet,
+        violated=constraint_to_proto(violated),
+    )
     if fetched.passage is not None:
         message.start_byte = fetched.passage.start_byte
         message.end_byte = fetched.passage.end_byte
