@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from core.query_syntax import Constraint, Understood
 from core.ranking_wire import METHOD_TO_PROTO
 from core.wire import timestamp, value_to_proto
 from gateway.fusion import FusionSettings, Place
@@ -13,13 +14,22 @@ from gateway.query import (
     SPARSE,
     Answer,
     Degradation,
+    FilterPlan,
     Hit,
     HitGroup,
+    LegPlan,
     ModelUsed,
     ShardAnswer,
     Timing,
 )
-from trireme.v1 import collection_pb2, error_reason_pb2, ranking_pb2, search_pb2
+from trireme.v1 import (
+    collection_pb2,
+    error_reason_pb2,
+    filter_pb2,
+    lexical_pb2,
+    ranking_pb2,
+    search_pb2,
+)
 
 
 def answer_to_proto(answer: Answer) -> search_pb2.SearchResponse:
@@ -44,6 +54,17 @@ def answer_to_proto(answer: Answer) -> search_pb2.SearchResponse:
         coverage=answer.coverage,
         window=answer.window,
         candidate_count=answer.candidate_count,
+        filter_plan=_filter_plan(answer.filter_plan),
+        understood=_understood(answer.understood),
+    )
+
+
+def _understood(understood: Understood | None) -> lexical_pb2.UnderstoodQuery | None:
+    if understood is None:
+        return None
+    constraint = understood.constraint or Constraint()
+    return lexical_pb2.UnderstoodQuery(
+        text=understood.text, required=constraint.required, excluded=constraint.excluded
     )
 
 
@@ -85,6 +106,29 @@ def degradation_to_proto(shortfall: Degradation) -> search_pb2.Degradation:
         reason=error_reason_pb2.ErrorReason.Value(f"ERROR_REASON_{shortfall.reason}"),
         message=shortfall.message,
         shards=shortfall.shards,
+    )
+
+
+def _filter_plan(plan: FilterPlan | None) -> filter_pb2.FilterPlan | None:
+    if plan is None:
+        return None
+    legs = {name: _leg_plan(leg) for name, leg in plan.legs.items()}
+    return filter_pb2.FilterPlan(
+        expression=plan.expression,
+        dense=legs.get(DENSE),
+        lexical=legs.get(LEXICAL),
+        sparse=legs.get(SPARSE),
+    )
+
+
+def _leg_plan(plan: LegPlan) -> filter_pb2.LegPlan:
+    return filter_pb2.LegPlan(
+        strategies=sorted(
+            filter_pb2.FilterStrategy.Value(f"FILTER_STRATEGY_{each}") for each in plan.strategies
+        ),
+        matching_count=plan.matching,
+        document_count=plan.documents,
+        shortfall=plan.shortfall,
     )
 
 

@@ -32,3 +32,4 @@ class GatewayConfig:
     page_token_key_file: Path | None = None
     rerank_depth: int = 20
     rerank_weight: float = 0.3
+    shadow_queries: int = 0

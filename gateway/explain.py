@@ -17,7 +17,16 @@ from gateway.scatter import Leg
 from gateway.search import Search, Searched
 from gateway.stored import StoredDocuments
 from gateway.trace import Trace
-from gateway.verdict import DEEPEST, LegOutcome, Verdict, judge, not_indexed, shard_missing
+from gateway.verdict import (
+    DEEPEST,
+    LegOutcome,
+    Verdict,
+    excluded,
+    filtered,
+    judge,
+    not_indexed,
+    shard_missing,
+)
 from gateway.walk import Walk
 
 # The search itself gets this part of the time, so that some is left for looking deeper.
@@ -61,11 +70,14 @@ class Explainer:
             self._fetch(searched, ranked.fused, deadline),
             self._follow(walk, document_id, shard, deadline),
         )
-        verdict = (
-            judge(document_id, walk.query, walk.place.candidates, legs, shard)
-            if fetched is not None
-            else await self._unreturned(walk, document_id, shard, lost, deadline)
-        )
+        if fetched is None:
+            verdict = await self._unreturned(walk, document_id, shard, lost, deadline)
+        elif fetched.unmet:
+            verdict = filtered(fetched.unmet)
+        elif fetched.violated is not None:
+            verdict = excluded(fetched.violated)
+        else:
+            verdict = judge(document_id, walk.query, walk.place.candidates, legs, shard)
         hit = None if fetched is None else Hit(ranked, fetched)
         return Explanation(verdict, rank, hit, legs, searched.answer)
 
@@ -79,7 +91,13 @@ class Explainer:
                 return hit.fetched, ()
         highlight = walk.query.text if walk.query.highlight else ""
         fetched, lost = await scatter.fetch(
-            walk.view, [fused], 0, walk.meaning, deadline, highlight=highlight
+            walk.view,
+            [fused],
+            0,
+            walk.meaning,
+            deadline,
+            highlight=highlight,
+            judged_by=walk.query,
         )
         return fetched.get(fused.id), lost
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from core.documents import check_id
-from core.errors import InvalidInput, Unsupported
+from core.errors import InvalidInput
 from gateway.answer_wire import answer_to_proto
 from gateway.config import GatewayConfig
 from gateway.explain import Explanation
@@ -18,7 +18,7 @@ from trireme.v1 import search_pb2
 def explain_from_proto(
     request: search_pb2.ExplainHitRequest, config: GatewayConfig
 ) -> tuple[Query, str]:
-    """The validated query and the document's id; raises InvalidInput or Unsupported."""
+    """The validated query and the document's id; raises InvalidInput."""
     check_id(request.document_id, "document_id")
     if request.search.page_token:
         raise InvalidInput(
@@ -29,7 +29,7 @@ def explain_from_proto(
         )
     try:
         return query_from_proto(request.search, config), request.document_id
-    except (InvalidInput, Unsupported) as error:
+    except InvalidInput as error:
         error.field = f"search.{error.field}"
         raise
 

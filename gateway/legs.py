@@ -17,7 +17,7 @@ from core.deadline import Deadline
 from core.errors import InvalidInput, NoSuchLeg, OutOfTime, ShardUnavailable, TriremeError
 from gateway import planning, scatter, trace
 from gateway.encoder import EncodedQuery, EncodedTerms, QueryEncoder
-from gateway.query import DENSE, LEXICAL, SPARSE, Degradation, Query
+from gateway.query import DENSE, LEXICAL, SPARSE, Degradation, FilterPlan, Query
 from gateway.scatter import DenseCalls, Leg, LikelyHeads, Meaning
 from gateway.statistics import Statistics, gather_statistics
 from gateway.trace import Trace
@@ -38,6 +38,13 @@ class Legs:
     found: Mapping[str, Leg]
     meaning: Meaning
 
+    def plan(self, query: Query) -> FilterPlan | None:
+        """How the query's filter was applied; None without one."""
+        if query.filter is None:
+            return None
+        plans = {name: leg.plan for name, leg in self.found.items() if leg.plan is not None}
+        return FilterPlan(str(query.filter), plans)
+
 
 class LegRunner:
     """Runs the legs of queries, one `_Run` each."""
@@ -54,7 +61,7 @@ class LegRunner:
         if lacking := query.legs - view.legs:
             raise NoSuchLeg(
                 f"has no {' and no '.join(sorted(lacking))} leg",
-                field=view.collection,
+                field=view.name,
                 remedy="search with mode HYBRID, or create it with a sparse encoder",
             )
         wanted = query.legs or view.legs
@@ -129,9 +136,7 @@ class _Run:
         statistics = await self._statistics()
         return await self._search(
             trace.LEXICAL,
-            lambda patience: scatter.ask_lexical(
-                view, query.text, query.window, statistics, patience
-            ),
+            lambda patience: scatter.ask_lexical(view, query, statistics, patience),
         )
 
     async def _statistics(self) -> Statistics | None:
@@ -154,9 +159,9 @@ class _Run:
     async def _dense(self, calls: DenseCalls | None, encoded: EncodedQuery | None) -> Leg | None:
         if calls is None or encoded is None:
             return None
-        vector, window = encoded.vector, self._query.window
+        vector, query = encoded.vector, self._query
         return await self._search(
-            trace.DENSE, lambda patience: calls.ask(vector, window, self._likely, patience)
+            trace.DENSE, lambda patience: calls.ask(vector, query, self._likely, patience)
         )
 
     async def _sparse(self, weighing: asyncio.Future[EncodedTerms | None]) -> Leg | None:
@@ -165,9 +170,7 @@ class _Run:
             return None
         return await self._search(
             trace.SPARSE,
-            lambda patience: scatter.ask_sparse(
-                self._view, encoded.terms, self._query.window, patience
-            ),
+            lambda patience: scatter.ask_sparse(self._view, encoded.terms, self._query, patience),
         )
 
     async def _guess(

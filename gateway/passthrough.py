@@ -1,5 +1,5 @@
-"""Hands document and collection calls to the indexer, bytes for bytes, so that clients need one
-address. Creation, change and deletion of a collection are answered once searches see it.
+"""Hands the calls that the indexer answers on to it, bytes for bytes, so that clients need one
+address. Changes of collections and aliases are answered once searches see them.
 """
 
 from __future__ import annotations
@@ -12,13 +12,32 @@ import grpc
 from core.errors import IndexerUnavailable
 from core.rpc import reason_of, status_of
 from gateway.topology import Topology
-from trireme.v1 import collection_pb2, document_pb2
+from trireme.v1 import (
+    alias_pb2,
+    collection_pb2,
+    document_pb2,
+    migration_pb2,
+    operations_pb2,
+    snapshot_pb2,
+)
 
-DOCUMENTS = document_pb2.DESCRIPTOR.services_by_name["DocumentService"]
-COLLECTIONS = collection_pb2.DESCRIPTOR.services_by_name["CollectionService"]
+SERVICES = (
+    document_pb2.DESCRIPTOR.services_by_name["DocumentService"],
+    collection_pb2.DESCRIPTOR.services_by_name["CollectionService"],
+    alias_pb2.DESCRIPTOR.services_by_name["AliasService"],
+    migration_pb2.DESCRIPTOR.services_by_name["MigrationService"],
+    operations_pb2.DESCRIPTOR.services_by_name["OperationsService"],
+    snapshot_pb2.DESCRIPTOR.services_by_name["SnapshotService"],
+)
 CREATE = "/trireme.v1.CollectionService/CreateCollection"
 UPDATE = "/trireme.v1.CollectionService/UpdateCollection"
 DELETE = "/trireme.v1.CollectionService/DeleteCollection"
+RESTORE = "/trireme.v1.SnapshotService/RestoreSnapshot"
+CREATE_ALIAS = "/trireme.v1.AliasService/CreateAlias"
+MOVE_ALIAS = "/trireme.v1.AliasService/UpdateAlias"
+DELETE_ALIAS = "/trireme.v1.AliasService/DeleteAlias"
+SWITCH = "/trireme.v1.MigrationService/SwitchMigration"
+ROLL_BACK = "/trireme.v1.MigrationService/RollbackMigration"
 SETTLE_SECONDS = 2.0
 # How gRPC itself reports a peer that died, the second when it died under a send. The indexer's own
 # errors carry a reason.
@@ -28,7 +47,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Passthrough(grpc.GenericRpcHandler):
-    """A handler for every method of the two services, and for no other."""
+    """A handler for every method of these services, and for no other."""
 
     def __init__(self, channel: grpc.aio.Channel, topology: Topology) -> None:
         self._channel = channel
@@ -37,7 +56,7 @@ class Passthrough(grpc.GenericRpcHandler):
             f"/{service.full_name}/{method.name}": self._handler(
                 f"/{service.full_name}/{method.name}", method.client_streaming
             )
-            for service in (DOCUMENTS, COLLECTIONS)
+            for service in SERVICES
             for method in service.methods
         }
 
@@ -81,6 +100,9 @@ class Passthrough(grpc.GenericRpcHandler):
         if method == CREATE:
             name = collection_pb2.CreateCollectionRequest.FromString(request).collection.name
             await topology.until(lambda: topology.serves(name), SETTLE_SECONDS)
+        elif method == RESTORE:
+            restored = snapshot_pb2.RestoreSnapshotResponse.FromString(response).collection.name
+            await topology.until(lambda: topology.serves(restored), SETTLE_SECONDS)
         elif method == DELETE:
             name = collection_pb2.DeleteCollectionRequest.FromString(request).name
             await topology.until(lambda: topology.serves_nowhere(name), SETTLE_SECONDS)
@@ -89,6 +111,20 @@ class Passthrough(grpc.GenericRpcHandler):
             await topology.until(
                 lambda: topology.ranks_by(changed.name, changed.search_defaults), SETTLE_SECONDS
             )
+        elif method in (CREATE_ALIAS, MOVE_ALIAS):
+            alias = alias_pb2.UpdateAliasRequest.FromString(request).alias
+            await topology.until(
+                lambda: topology.stands_for(alias.name) == alias.collection, SETTLE_SECONDS
+            )
+        elif method in (SWITCH, ROLL_BACK):
+            moved = migration_pb2.SwitchMigrationResponse.FromString(response).migration
+            answers = moved.target.name if method == SWITCH else moved.source.name
+            await topology.until(
+                lambda: topology.index(moved.collection) == answers, SETTLE_SECONDS
+            )
+        elif method == DELETE_ALIAS:
+            name = alias_pb2.DeleteAliasRequest.FromString(request).name
+            await topology.until(lambda: topology.stands_for(name) == name, SETTLE_SECONDS)
 
 
 async def _pass_on(error: grpc.aio.AioRpcError, context: Context) -> None:

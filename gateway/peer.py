@@ -10,6 +10,9 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import Gauge
 
+from core.filters.schema import Schema
+from core.filters.wire import schema_from_proto
+from core.names import Names
 from core.rpc import open_channel
 from gateway.pulse import Pulse
 from gateway.recent import Recent
@@ -34,6 +37,8 @@ class Peer:
         self.address = address
         self.connected = False
         self.states: dict[str, shard_pb2.CollectionState] = {}
+        self.schemas: dict[str, Schema] = {}
+        self.names = Names()
         self.in_flight = 0
         self.pulse = Pulse(address, self._probe, silent)
         self._channel = open_channel(address)
@@ -87,10 +92,16 @@ class Peer:
         self.pulse.answered()
         if message.full:
             self.states.clear()
+            self.schemas.clear()
         for state in message.collections:
             self.states[state.collection] = state
+            self.schemas[state.collection] = schema_from_proto(state.schema)
         for name in message.removed:
             self.states.pop(name, None)
+            self.schemas.pop(name, None)
+        if message.HasField("names"):
+            said = message.names
+            self.names = Names(said.revision, dict(said.aliases), dict(said.indexes))
         self._changed()
 
     def __repr__(self) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from core.documents import AttributeValue, Position
 from core.errors import OutOfTime, TriremeError
+from core.filters.tree import Node
+from core.query_syntax import Constraint, Understood
 from core.ranking_wish import OPEN, RankingWish, given
 from gateway.fusion import Blended, FusionSettings
 
@@ -31,7 +33,9 @@ class Query:
 
     `fusion`, `rerank` and `window` are as `asked`, and as the gateway has them where that says
     nothing, until they are `settled`. `digest` stands for all of the request that must not change
-    from page to page.
+    from page to page. Only documents that match `filter`, written as `filter_text`, and satisfy
+    `constraint` may be found; `understood` is what was made of a query with operators, `text` has
+    none of these any more.
     """
 
     collection: str
@@ -49,6 +53,14 @@ class Query:
     group_size: int = 1
     highlight: bool = False
     asked: RankingWish = OPEN
+    filter: Node | None = None
+    filter_text: str = ""
+    understood: Understood | None = None
+
+    @property
+    def constraint(self) -> Constraint | None:
+        """What documents must and must not hold; None if the query says nothing of that."""
+        return self.understood.constraint if self.understood is not None else None
 
     def settled(self, defaults: RankingWish) -> Query:
         """The query with what its caller leaves open as its collection says."""
@@ -101,6 +113,27 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
+class LegPlan:
+    """How a leg found what matches a filter: in which ways, `matching` of how many `documents`.
+
+    `shortfall` says why it found fewer than both its window and `matching`; empty if it did not.
+    """
+
+    strategies: Sequence[str]
+    matching: int
+    documents: int
+    shortfall: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FilterPlan:
+    """How a filter was applied, by the legs that answered."""
+
+    expression: str
+    legs: Mapping[str, LegPlan]
+
+
+@dataclass(frozen=True, slots=True)
 class ModelUsed:
     """One version of a model."""
 
@@ -125,7 +158,8 @@ class Fetched:
     """A document as its shard holds it: serialised, with the span of its best passage in bytes.
 
     `highlights` are spans of words in its text, `title_highlights` in its title: first byte and one
-    past the last, in turn.
+    past the last, in turn. `unmet` are the parts of the filter that it does not match, `violated`
+    those of the query's constraint, if that was asked.
     """
 
     document: bytes
@@ -134,6 +168,8 @@ class Fetched:
     token_ids: Sequence[int]
     highlights: Sequence[int] = ()
     title_highlights: Sequence[int] = ()
+    unmet: Sequence[str] = ()
+    violated: Constraint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,3 +213,5 @@ class Answer:
     reranker: ModelUsed | None
     next_page_token: str = ""
     expires: datetime | None = None
+    filter_plan: FilterPlan | None = None
+    understood: Understood | None = None

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from core.documents import check_text
-from core.errors import InvalidInput, Unsupported
+from core.errors import InvalidInput
+from core.filters.parsing import parse
+from core.query_syntax import Understood, read
 from core.ranges import count_within, within
 from core.ranking_wire import wish_from_proto
 from core.ranking_wish import MAX_WINDOW, RankingWish, given
@@ -14,7 +16,7 @@ from gateway.config import GatewayConfig
 from gateway.fusion import FusionSettings
 from gateway.page_wire import request_digest
 from gateway.query import DENSE, LEXICAL, SPARSE, Query, RerankSettings
-from trireme.v1 import search_pb2
+from trireme.v1 import lexical_pb2, search_pb2
 
 MAX_QUERY_BYTES = 4096
 MAX_PAGE_SIZE = 1000
@@ -31,6 +33,7 @@ _LEGS = {
     search_pb2.SEARCH_MODE_LEXICAL: frozenset({LEXICAL}),
     search_pb2.SEARCH_MODE_SPARSE: frozenset({SPARSE}),
 }
+_SYNTAXES = frozenset(lexical_pb2.QuerySyntax.values())
 _LEG = {
     search_pb2.SEARCH_LEG_DENSE: DENSE,
     search_pb2.SEARCH_LEG_LEXICAL: LEXICAL,
@@ -39,7 +42,7 @@ _LEG = {
 
 
 def query_from_proto(request: search_pb2.SearchRequest, config: GatewayConfig) -> Query:
-    """The validated query; raises InvalidInput or Unsupported naming the field."""
+    """The validated query; raises InvalidInput naming the field."""
     if not request.collection:
         raise InvalidInput("FIELD_REQUIRED", "is empty", field="collection", remedy="name one")
     check_text(request.query, MAX_QUERY_BYTES, "query")
@@ -47,13 +50,12 @@ def query_from_proto(request: search_pb2.SearchRequest, config: GatewayConfig) -
         raise InvalidInput(
             "FIELD_REQUIRED", "is empty", field="query", remedy="say what is looked for"
         )
-    if request.filter:
-        raise Unsupported("filters are not offered yet", field="filter", remedy="leave it empty")
+    understood = _understood(request)
     page_size = count_within(request.page_size, MAX_PAGE_SIZE, "page_size") or DEFAULT_PAGE_SIZE
     asked = wish_from_proto(request)
     return Query(
         collection=request.collection,
-        text=request.query,
+        text=request.query if understood is None else understood.text,
         page_size=page_size,
         window=_window(request, asked, page_size),
         legs=_legs(request),
@@ -67,7 +69,20 @@ def query_from_proto(request: search_pb2.SearchRequest, config: GatewayConfig) -
         group_size=count_within(request.group_size, MAX_GROUP_SIZE, "group_size") or 1,
         highlight=request.highlight,
         asked=asked,
+        filter=parse(request.filter),
+        filter_text=request.filter,
+        understood=understood,
     )
+
+
+def _understood(request: search_pb2.SearchRequest) -> Understood | None:
+    """What a query with operators means; None if it is to be read as words."""
+    if request.query_syntax not in _SYNTAXES:
+        raise InvalidInput(
+            "OUT_OF_RANGE", f"{request.query_syntax} is not a QuerySyntax", field="query_syntax"
+        )
+    has_operators = request.query_syntax == lexical_pb2.QUERY_SYNTAX_OPERATORS
+    return read(request.query) if has_operators else None
 
 
 def _rerank(asked: RankingWish, config: GatewayConfig) -> RerankSettings:

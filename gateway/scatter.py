@@ -11,15 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from core.constraint_wire import constraint_from_proto, constraint_to_proto
 from core.deadline import Deadline
 from core.encoding import SparseVector
 from core.ranking_wish import RRF
+from gateway.filtering import summed
 from gateway.fusion import Candidate, Fused, fuse, merge
 from gateway.gathering import Gathered, gather, gather_from
 from gateway.peer import Peer
-from gateway.query import Degradation, Fetched, Query
+from gateway.query import DENSE, LEXICAL, SPARSE, Degradation, Fetched, LegPlan, Query
 from gateway.view import Target, View
 from trireme.shard.v1 import shard_pb2
+from trireme.v1 import filter_pb2
 
 Vector = NDArray[np.float32]
 DenseCall = Any  # grpc.aio.StreamUnaryCall[OpenDenseRequest, OpenDenseResponse]
@@ -43,6 +46,7 @@ class Leg:
     answered: Mapping[int, shard_pb2.GenerationUsed] = field(default_factory=dict)
     slowest_microseconds: int = 0
     head: Mapping[str, Fetched] = field(default_factory=dict)
+    plan: LegPlan | None = None
 
     def __repr__(self) -> str:
         return f"<Leg {len(self.answered)} answered, {len(self.missing)} missing>"
@@ -73,31 +77,29 @@ def likely_heads(view: View, query: Query, others: Mapping[str, Leg]) -> LikelyH
 
 
 async def ask_lexical(
-    view: View,
-    text: str,
-    limit: int,
-    statistics: shard_pb2.LexicalStatistics | None,
-    deadline: Deadline,
+    view: View, query: Query, statistics: shard_pb2.LexicalStatistics | None, deadline: Deadline
 ) -> Leg:
-    """The lexical leg: the best `limit` documents of every shard, scored by `statistics`."""
+    """The lexical leg: the best documents of every shard, scored by `statistics`."""
 
     def ask(target: Target) -> shard_pb2.SearchLexicalRequest:
         return shard_pb2.SearchLexicalRequest(
             collection=view.collection,
             generation=target.generation,
-            query=text,
-            limit=limit,
+            query=query.text,
+            limit=query.window,
             statistics=statistics,
+            filter=query.filter_text,
+            constraint=constraint_to_proto(query.constraint),
         )
 
     gathered = await gather(
         view.targets, "lexical", lambda t, s: s.SearchLexical(ask(t), timeout=deadline.remaining())
     )
-    return _leg(gathered, limit)
+    return _leg(LEXICAL, gathered, query.window)
 
 
-async def ask_sparse(view: View, terms: SparseVector, limit: int, deadline: Deadline) -> Leg:
-    """The learned-sparse leg: the best `limit` documents of every shard."""
+async def ask_sparse(view: View, terms: SparseVector, query: Query, deadline: Deadline) -> Leg:
+    """The learned-sparse leg: the best documents of every shard."""
     fingerprint = view.sparse_encoder.fingerprint if view.sparse_encoder is not None else ""
 
     def ask(target: Target) -> shard_pb2.SearchSparseRequest:
@@ -106,14 +108,16 @@ async def ask_sparse(view: View, terms: SparseVector, limit: int, deadline: Dead
             generation=target.generation,
             terms=terms.ids.tolist(),
             weights=terms.weights.tolist(),
-            limit=limit,
+            limit=query.window,
             encoder_fingerprint=fingerprint,
+            filter=query.filter_text,
+            constraint=constraint_to_proto(query.constraint),
         )
 
     gathered = await gather(
         view.targets, "sparse", lambda t, s: s.SearchSparse(ask(t), timeout=deadline.remaining())
     )
-    return _leg(gathered, limit)
+    return _leg(SPARSE, gathered, query.window)
 
 
 class DenseCalls:
@@ -130,8 +134,10 @@ class DenseCalls:
                 call = peer.stub.OpenDense(timeout=deadline.remaining())
                 self._calls[target.shard] = (peer, call)
 
-    async def ask(self, vector: Vector, limit: int, likely: LikelyHeads, deadline: Deadline) -> Leg:
-        """The best `limit` documents of every shard. `vector` is float32 [dimension].
+    async def ask(
+        self, vector: Vector, query: Query, likely: LikelyHeads, deadline: Deadline
+    ) -> Leg:
+        """The best documents of every shard. `vector` is float32 [dimension].
 
         Where `likely` says so, a shard adds the documents that it guesses will be wanted in full.
         """
@@ -143,9 +149,11 @@ class DenseCalls:
                 collection=self._view.collection,
                 generation=target.generation,
                 vector=packed,
-                limit=limit,
+                limit=query.window,
                 encoder_fingerprint=self._view.encoder.fingerprint,
                 likely_head=likely.get(target.shard),
+                filter=query.filter_text,
+                constraint=constraint_to_proto(query.constraint),
             )
 
             async def send(peer: Peer) -> shard_pb2.OpenDenseResponse:
@@ -163,7 +171,7 @@ class DenseCalls:
         head = {
             found.id: _fetched(found) for reply in gathered.replies.values() for found in reply.head
         }
-        return replace(_leg(gathered, limit), head=head)
+        return replace(_leg(DENSE, gathered, query.window), head=head)
 
     def close(self) -> None:
         """Ends the calls that nobody waits for any more."""
@@ -180,10 +188,12 @@ async def fetch(
     *,
     highlight: str = "",
     pinned: bool = False,
+    judged_by: Query | None = None,
 ) -> tuple[dict[str, Fetched], Sequence[Degradation]]:
     """Documents and best passages of `ranked`, with token ids down to rank `tokens_for`.
 
-    The words of `highlight` are marked. `pinned`: from the view's generations or not at all.
+    The words of `highlight` are marked. `pinned`: from the view's generations or not at all. With
+    `judged_by` documents say which parts of that query's filter and constraint they do not meet.
     """
     vector, terms = meaning.vector, meaning.terms
     packed = b"" if vector is None else vector.astype("<f4", copy=False).tobytes()
@@ -205,6 +215,8 @@ async def fetch(
             weights=terms.weights.tolist() if terms is not None and by_terms else (),
             highlight=highlight,
             pinned=pinned,
+            filter=judged_by.filter_text if judged_by is not None else "",
+            constraint=constraint_to_proto(judged_by.constraint) if judged_by is not None else None,
         )
 
     targets = [target for target in view.targets if target.shard in wanted]
@@ -220,6 +232,7 @@ async def fetch(
 
 
 def _leg(
+    name: str,
     gathered: Gathered[shard_pb2.SearchLexicalResponse]
     | Gathered[shard_pb2.OpenDenseResponse]
     | Gathered[shard_pb2.SearchSparseResponse],
@@ -230,11 +243,27 @@ def _leg(
         list(map(Candidate, reply.ranking.ids, reply.ranking.scores, repeat(shard)))
         for shard, reply in replies.items()
     ]
+    ranking = merge(rankings, limit)
     return Leg(
-        ranking=merge(rankings, limit),
+        ranking=ranking,
         missing=gathered.missing,
         answered={shard: reply.generation for shard, reply in replies.items()},
         slowest_microseconds=max((r.search_microseconds for r in replies.values()), default=0),
+        plan=summed(
+            name,
+            [_plan(reply.plan) for reply in replies.values() if reply.HasField("plan")],
+            found=len(ranking),
+            limit=limit,
+        ),
+    )
+
+
+def _plan(plan: filter_pb2.LegPlan) -> LegPlan:
+    names = map(filter_pb2.FilterStrategy.Name, plan.strategies)
+    return LegPlan(
+        strategies=[name.removeprefix("FILTER_STRATEGY_") for name in names],
+        matching=plan.matching_count,
+        documents=plan.document_count,
     )
 
 
@@ -246,4 +275,6 @@ def _fetched(found: shard_pb2.FetchedDocument) -> Fetched:
         found.token_ids,
         found.highlights,
         found.title_highlights,
+        found.unmet,
+        constraint_from_proto(found.violated),
     )

@@ -11,6 +11,7 @@ from gateway import planning, scatter, trace
 from gateway.candidates import Candidates, Place
 from gateway.coverage import check_coverage, coverage
 from gateway.encoder import QueryEncoder
+from gateway.filtering import check_filter
 from gateway.found import Found
 from gateway.fusion import Fused, fuse
 from gateway.grouping import Grouping
@@ -62,7 +63,8 @@ class Search:
 
     async def _begin(self, query: Query, diary: Trace, deadline: Deadline) -> Walk:
         """Finds the candidates and freezes them."""
-        view = await self._wait(query, diary, deadline)
+        view, covered = await self._wait(query, diary, deadline)
+        check_filter(query.filter, view, covered=covered)
         query = query.settled(view.search_defaults)
         found = await self._find(view, query, diary, deadline)
         head = found.head()
@@ -77,14 +79,15 @@ class Search:
     async def _go_on(self, query: Query, diary: Trace, deadline: Deadline) -> Walk:
         """Goes on from a page token: nothing is searched again."""
         place = self._tokens.read(query.page_token, query.digest)
-        view = pin(self._topology.view(query.collection), place)
+        view = pin(self._topology.view_of(query.collection, place.candidates.uid), place)
         diary.degrade(place.candidates.degraded)
         meaning = await self._meaning(view, query, place.candidates, diary, deadline)
         return Walk(query, view, place, meaning, {})
 
-    async def _wait(self, query: Query, diary: Trace, deadline: Deadline) -> View:
+    async def _wait(self, query: Query, diary: Trace, deadline: Deadline) -> tuple[View, bool]:
+        """The collection as it is to be searched, and whether it covers what is waited for."""
         if not query.min_position.sequences:
-            return self._topology.view(query.collection)
+            return self._topology.view(query.collection), True
         with diary.stage(trace.WAIT):
             patience = planning.share(deadline, planning.WAIT_SHARE)
             view, covered = await self._topology.view_covering(
@@ -93,7 +96,7 @@ class Search:
         if not covered:
             message = "the writes of min_position are not published yet"
             diary.degrade([Degradation(trace.WAIT, "NOT_YET_INDEXED", message)])
-        return view
+        return view, covered
 
     async def _find(self, view: View, query: Query, diary: Trace, deadline: Deadline) -> Found:
         """Asks the legs, and for the groups of what they found; fuses them."""

@@ -19,12 +19,15 @@ from gateway.guarded_triton import GuardedTriton
 from gateway.inference import Inference, Models
 from gateway.inference_service import InferenceServicer
 from gateway.legs import LegRunner
+from gateway.live_queries import LiveQueries
 from gateway.metrics import GatewayMetrics
 from gateway.page_token import PageTokens
-from gateway.passthrough import COLLECTIONS, DOCUMENTS, Passthrough
+from gateway.passthrough import SERVICES, Passthrough
 from gateway.rerank import Reranker
 from gateway.search import Search
 from gateway.service import SearchServicer
+from gateway.shadow import Shadow
+from gateway.shadow_wire import ComparisonDesk
 from gateway.stored import StoredDocuments
 from gateway.topology import Topology
 from trireme.v1 import inference_pb2, inference_pb2_grpc, search_pb2, search_pb2_grpc
@@ -51,7 +54,10 @@ class Gateway:
         tokens = PageTokens.create(config.page_token_key_file, config.page_token_seconds)
         search = Search(self._topology, encoder, reranker, tokens)
         explainer = Explainer(search, LegRunner(encoder), StoredDocuments(self._indexer))
-        self._search = SearchServicer(search, explainer, admission, self._metrics, config)
+        desk = ComparisonDesk(self._indexer)
+        live = LiveQueries(config.shadow_queries, self._topology.stands_for)
+        self._search = SearchServicer(search, explainer, admission, self._metrics, live, config)
+        self._shadow = Shadow(search, self._topology, admission, live, desk, config)
         self._inference = InferenceServicer(
             Inference(models, cache), admission, self._metrics, config
         )
@@ -81,11 +87,13 @@ class Gateway:
         await self._topology.start()
         await self._server.start()
         await self._topology.first_contact()
+        self._shadow.start()
         await self._server.ready()
 
     async def stop(self, grace_seconds: float) -> None:
         """Lets calls in flight end, then lets go of everything."""
         await self._server.stop(grace_seconds)
+        await self._shadow.stop()
         await self._topology.stop()
         await self._indexer.close()
         await self._triton.stop(grace_seconds)
@@ -97,6 +105,5 @@ class Gateway:
         return [
             search_pb2.DESCRIPTOR.services_by_name["SearchService"].full_name,
             inference_pb2.DESCRIPTOR.services_by_name["InferenceService"].full_name,
-            DOCUMENTS.full_name,
-            COLLECTIONS.full_name,
+            *(service.full_name for service in SERVICES),
         ]

@@ -20,6 +20,7 @@ from gateway.batch import side_by_side
 from gateway.config import GatewayConfig
 from gateway.explain import Explainer
 from gateway.explain_wire import explain_from_proto, explanation_to_proto
+from gateway.live_queries import LiveQueries
 from gateway.metrics import GatewayMetrics
 from gateway.outcome_wire import failed
 from gateway.query import Answer
@@ -47,12 +48,14 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         explainer: Explainer,
         admission: Admission,
         metrics: GatewayMetrics,
+        live: LiveQueries,
         config: GatewayConfig,
     ) -> None:
         self._search = search
         self._explainer = explainer
         self._admission = admission
         self._metrics = metrics
+        self._live = live
         self._config = config
         self._reply_time = ReplyTime()
 
@@ -106,6 +109,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
 
     async def _find(self, request: search_pb2.SearchRequest, deadline: Deadline) -> Answer:
         answer = await self._search.search(query_from_proto(request, self._config), deadline)
+        self._live.note(request.collection, request.query)
         self._metrics.observe(answer)
         return answer
 

@@ -14,12 +14,13 @@ from collections.abc import Callable, Sequence
 from core.deadline import Deadline
 from core.documents import Position
 from core.errors import NotFound, ShardUnavailable
-from core.ranking_wire import wish_from_proto
-from core.ranking_wish import OPEN, RankingWish
+from gateway import peer_states
+from gateway.agreed_names import AgreedNames
 from gateway.metrics import GatewayMetrics
 from gateway.peer import Peer
+from gateway.peer_states import generation_of
 from gateway.query import ModelUsed
-from gateway.replicas import Generation, Holder, Replicas
+from gateway.replicas import Holder, Replicas
 from gateway.view import Target, View
 from trireme.shard.v1.shard_pb2 import CollectionState
 from trireme.v1.ranking_pb2 import SearchDefaults
@@ -46,6 +47,7 @@ class Topology:
             for address in addresses
         ]
         self._replicas = Replicas(hedge_share, metrics)
+        self._names = AgreedNames(self._wake)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -54,6 +56,7 @@ class Topology:
 
     async def stop(self) -> None:
         """Lets go of every shard."""
+        self._names.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -65,25 +68,61 @@ class Topology:
         while not any(peer.connected for peer in self._peers):
             await self._next_change()
 
-    def view(self, collection: str) -> View:
-        """The collection as it is served now.
+    def view(self, name: str) -> View:
+        """The collection that a name or alias stands for, as it is served now.
 
         Raises NotFound if no shard serves it, ShardUnavailable if none answers.
         """
+        return self._view(name, self._index(name))
+
+    def view_of(self, name: str, uid: str) -> View:
+        """What `name` stood for when that was the index `uid`, if it is still served.
+
+        Otherwise what it stands for now, and raises as `view` does.
+        """
+        for index in (self._index(name), *self._indexes(uid)):
+            if any(index in p.states and p.states[index].uid == uid for p in self._peers):
+                return self._view(name, index)
+        return self.view(name)
+
+    def stands_for(self, name: str) -> str:
+        """The collection that an alias stands for, its own name for any other."""
+        return self._names.current.collection(name)
+
+    def index(self, name: str) -> str:
+        """What shards call the index that answers for a collection or alias."""
+        return self._index(name)
+
+    def idle_indexes(self) -> set[str]:
+        """Second indexes of collections that are served but do not answer, by internal name."""
+        served = {name for peer in self._peers if peer.connected for name in peer.states}
+        numbered = {name for name in served if "~" in name}
+        return {name for name in numbered if self._index(name.partition("~")[0]) != name}
+
+    def _index(self, name: str) -> str:
+        names = self._names.current
+        return names.index(names.collection(name))
+
+    def _indexes(self, uid: str) -> set[str]:
+        """What shards call the index `uid`; normally one name, or none if it is gone."""
+        return {n for p in self._peers for n, state in p.states.items() if state.uid == uid}
+
+    def _view(self, name: str, collection: str) -> View:
         holders: dict[int, list[Peer]] = {}
         for peer in self._peers:
             if (state := peer.states.get(collection)) is not None:
                 holders.setdefault(state.shard, []).append(peer)
         if not holders:
-            raise self._unknown(collection)
-        states = {shard: _newest(collection, peers) for shard, peers in holders.items()}
+            raise self._unknown(name)
+        states = {shard: peer_states.newest(collection, peers) for shard, peers in holders.items()}
         answering = [s for n, s in states.items() if any(peer.connected for peer in holders[n])]
         if not answering:
             raise ShardUnavailable(
                 f"none of the {len(self._peers)} shards answers", remedy="try again shortly"
             )
-        newest = max(answering, key=_generation)
+        newest = max(answering, key=generation_of)
         return View(
+            name=name,
             collection=collection,
             uid=newest.uid,
             encoder=ModelUsed(
@@ -94,8 +133,9 @@ class Topology:
                 for shard in range(newest.shard_count)
             ],
             dimension=newest.dimension,
-            sparse_encoder=_sparse_encoder(newest),
-            search_defaults=_search_defaults(newest),
+            sparse_encoder=peer_states.sparse_encoder(newest),
+            search_defaults=peer_states.search_defaults(newest),
+            schemas=peer_states.schemas(collection, states, holders),
         )
 
     async def view_covering(
@@ -125,26 +165,26 @@ class Topology:
 
     def serves(self, collection: str) -> bool:
         """Whether every connected shard serves the collection."""
-        peers = [peer for peer in self._peers if peer.connected]
-        return bool(peers) and all(collection in peer.states for peer in peers)
+        peers, index = [peer for peer in self._peers if peer.connected], self._index(collection)
+        return bool(peers) and all(index in peer.states for peer in peers)
 
     def serves_nowhere(self, collection: str) -> bool:
         """Whether no connected shard serves the collection."""
-        return not any(peer.connected and collection in peer.states for peer in self._peers)
+        index = self._index(collection)
+        return not any(peer.connected and index in peer.states for peer in self._peers)
 
     def ranks_by(self, collection: str, defaults: SearchDefaults) -> bool:
         """Whether every connected shard serves the collection with these search defaults."""
+        index = self._index(collection)
         return self.serves(collection) and all(
-            peer.states[collection].search_defaults == defaults
-            for peer in self._peers
-            if peer.connected
+            peer.states[index].search_defaults == defaults for peer in self._peers if peer.connected
         )
 
     def _target(self, shard: int, state: CollectionState | None, peers: Sequence[Peer]) -> Target:
         if state is None:
             return Target(shard, self._replicas)
         holders = [
-            Holder(peer, _generation(other))
+            Holder(peer, generation_of(other))
             for peer in peers
             if peer.connected and (other := peer.states[state.collection]).uid == state.uid
         ]
@@ -163,6 +203,10 @@ class Topology:
         )
 
     def _notify(self) -> None:
+        self._names.look([peer.names for peer in self._peers if peer.connected])
+        self._wake()
+
+    def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -172,29 +216,3 @@ class Topology:
     def __repr__(self) -> str:
         connected = sum(peer.connected for peer in self._peers)
         return f"<Topology {connected} of {len(self._peers)} shards>"
-
-
-def _sparse_encoder(state: CollectionState) -> ModelUsed | None:
-    if not state.sparse_encoder_model:
-        return None
-    return ModelUsed(
-        state.sparse_encoder_model,
-        state.sparse_encoder_version,
-        state.sparse_encoder_fingerprint,
-    )
-
-
-def _search_defaults(state: CollectionState) -> RankingWish:
-    if not state.HasField("search_defaults"):
-        return OPEN
-    return wish_from_proto(state.search_defaults, "search_defaults.")
-
-
-def _newest(collection: str, peers: Sequence[Peer]) -> CollectionState:
-    """The newest state that a replica serves, or has served if none is connected."""
-    connected = [peer for peer in peers if peer.connected] or peers
-    return max((peer.states[collection] for peer in connected), key=_generation)
-
-
-def _generation(state: CollectionState) -> Generation:
-    return state.epoch, state.generation

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from core.query_syntax import Constraint
 from core.ranking_wish import MAX_WINDOW
 from gateway import trace
 from gateway.candidates import Candidates
@@ -20,6 +21,8 @@ BELOW_PAGE = "BELOW_PAGE"
 RERANKED_AWAY = "RERANKED_AWAY"
 GROUPED_AWAY = "GROUPED_AWAY"
 LEG_MISSING = "LEG_MISSING"
+EXCLUDED = "EXCLUDED"
+FILTERED = "FILTERED"
 
 # A leg's ranking is looked at down to here.
 DEEPEST = 10_000
@@ -75,6 +78,19 @@ def judge(
     if silent := [leg for leg in legs if not leg.answered and leg.rank <= leg.window]:
         return _not_asked(silent[0], legs, candidates, shard)
     return _not_a_candidate(legs)
+
+
+def filtered(unmet: Sequence[str]) -> Verdict:
+    """The verdict on a document that does not match these parts of the filter."""
+    parts = " and ".join(f"`{part}`" for part in unmet)
+    return Verdict(FILTERED, trace.FILTER, f"it does not match {parts} of the filter")
+
+
+def excluded(violated: Constraint) -> Verdict:
+    """The verdict on a document that does not meet these parts of the query's constraint."""
+    lacking = [f'does not hold "{part}", which is required' for part in violated.required]
+    held = [f'holds "{part}", which is excluded' for part in violated.excluded]
+    return Verdict(EXCLUDED, trace.FILTER, f"it {' and '.join(lacking + held)}")
 
 
 def not_indexed(version: int, shard: int, generation: int) -> Verdict:

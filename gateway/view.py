@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.documents import Position
+from core.filters.schema import Schema
 from core.ranking_wish import OPEN, RankingWish
 from gateway.peer import Peer
 from gateway.query import DENSE, LEXICAL, SPARSE, ModelUsed
@@ -62,9 +63,12 @@ class Target:
 class View:
     """One collection at one moment: what a query sees from beginning to end.
 
-    Its vectors have `dimension` components (0: as many as the encoder gives).
+    `name` is what the caller calls it, `collection` what shards call the index that answers. Its
+    vectors have `dimension` components (0: as many as the encoder gives). `schemas` are of the
+    shards that have said what attributes their documents have.
     """
 
+    name: str
     collection: str
     uid: str
     encoder: ModelUsed
@@ -72,6 +76,7 @@ class View:
     dimension: int = 0
     sparse_encoder: ModelUsed | None = None
     search_defaults: RankingWish = OPEN
+    schemas: Sequence[Schema] = ()
 
     @property
     def legs(self) -> frozenset[str]:

@@ -61,6 +61,8 @@ class Walk:
             reranker=candidates.reranker,
             next_page_token=next_page_token,
             expires=self.place.expires if next_page_token else None,
+            filter_plan=self.legs.plan(self.query) if self.legs is not None else None,
+            understood=self.query.understood,
         )
 
 
@@ -71,11 +73,11 @@ def _hits(ranking: Sequence[Blended], passages: Mapping[str, Fetched]) -> list[H
 
 
 def pin(view: View, place: Place) -> View:
-    """The collection as the first page saw it; raises PageTokenExpired if it was made anew."""
+    """The collection as the first page saw it; raises PageTokenExpired if that is gone."""
     candidates = place.candidates
     if candidates.uid != view.uid:
         raise PageTokenExpired(
-            f"collection {view.collection!r} was made anew",
+            f"what {view.name!r} stands for has changed, and its first page is gone",
             field="page_token",
             remedy="start again with an empty token",
         )

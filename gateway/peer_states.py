@@ -1,0 +1,53 @@
+"""What shards say of a collection, as a query needs it: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from core.filters.schema import Schema
+from core.ranking_wire import wish_from_proto
+from core.ranking_wish import OPEN, RankingWish
+from gateway.peer import Peer
+from gateway.query import ModelUsed
+from gateway.replicas import Generation
+from trireme.shard.v1.shard_pb2 import CollectionState
+
+
+def sparse_encoder(state: CollectionState) -> ModelUsed | None:
+    """The model of the learned-sparse leg, None if there is no such leg."""
+    if not state.sparse_encoder_model:
+        return None
+    return ModelUsed(
+        state.sparse_encoder_model,
+        state.sparse_encoder_version,
+        state.sparse_encoder_fingerprint,
+    )
+
+
+def search_defaults(state: CollectionState) -> RankingWish:
+    """How searches rank where they do not say otherwise."""
+    if not state.HasField("search_defaults"):
+        return OPEN
+    return wish_from_proto(state.search_defaults, "search_defaults.")
+
+
+def schemas(
+    collection: str, states: Mapping[int, CollectionState], holders: Mapping[int, Sequence[Peer]]
+) -> list[Schema]:
+    """What each shard knows of its documents' attributes, from the peer whose state is used."""
+    chosen = [
+        next(peer for peer in holders[shard] if peer.states[collection] is state)
+        for shard, state in states.items()
+    ]
+    return [peer.schemas[collection] for peer in chosen]
+
+
+def newest(collection: str, peers: Sequence[Peer]) -> CollectionState:
+    """The newest state that a replica serves, or has served if none is connected."""
+    connected = [peer for peer in peers if peer.connected] or peers
+    return max((peer.states[collection] for peer in connected), key=generation_of)
+
+
+def generation_of(state: CollectionState) -> Generation:
+    """What orders the generations of a shard."""
+    return state.epoch, state.generation
