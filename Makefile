@@ -56,6 +56,15 @@ bench: models ## Measure overhead, freshness, encoding, deadlines, pages (slow)
 	@$(BIN)/python -m tests.load.encoding
 	@$(BIN)/python -m tests.load.deadlines
 	@$(BIN)/python -m tests.load.pages
+	@$(BIN)/python -m tests.load.store
+	@$(BIN)/python -m tests.load.scale --data $(DATA) --vectors $(or $(VECTORS),.trireme-bench/enwiki.npy)
+	@$(BIN)/python -m tests.load.million
+	@$(BIN)/python -m tests.load.corruption
+	@$(BIN)/python -m tests.load.filters
+
+.PHONY: gpu-check
+gpu-check: setup ## Try this machine's GPUs as shards would use them
+	@$(BIN)/python -m deploy.gpu_check
 
 .PHONY: eval
 eval: setup ## Measure quality on a BEIR folder: make eval DATA=path/to/scifact
@@ -92,4 +101,4 @@ buf: $(BUF)
 
 $(BUF):
 	@command -v npm >/dev/null || { echo "npm is missing: buf, which checks the protos, comes from the npm registry (Debian: apt-get install npm)" >&2; exit 1; }
-	@npm install --silent --no-save --no-package-lock --prefix . @bufbuild/buf@1.75.0
+	@npm install --silent --no-save --no-package-lock --prefix . @bufbuild/buf@1.75.0 s3rver@3.7.1

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import click
 
-from deploy.cli import evaluate, explain, index, load, models, ranking, search, status, tune, up
+from deploy.cli import (
+    aliases,
+    evaluate,
+    explain,
+    index,
+    load,
+    migrate,
+    models,
+    quarantine,
+    ranking,
+    search,
+    snapshot,
+    status,
+    tune,
+    up,
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,7 +38,11 @@ for command in (
     tune.tune,
     load.load,
     status.status,
+    aliases.aliases,
+    quarantine.quarantine,
     models.models,
+    snapshot.snapshot,
+    migrate.migrate,
 ):
     main.add_command(command)
 

@@ -41,8 +41,8 @@ def load(folder: Path, split: str, max_queries: int | None) -> Judged:
 
     Raises BadEnvironment naming the file that is missing or cannot be read.
     """
-    judgements = _judgements(folder / "qrels" / f"{split}.tsv")
-    texts = _queries(_either(folder, "queries.jsonl"))
+    judgements = read_judgements(folder / "qrels" / f"{split}.tsv")
+    texts = read_queries(_either(folder, "queries.jsonl"))
     queries = {id: text for id, text in texts.items() if id in judgements}
     if not queries:
         raise BadEnvironment(f"no query of split {split!r} has a judgement", field=str(folder))
@@ -66,14 +66,19 @@ def _either(folder: Path, name: str) -> Path:
     )
 
 
-def _queries(path: Path) -> dict[str, str]:
+def read_queries(path: Path) -> dict[str, str]:
+    """Texts by id, from JSON lines with `_id` and `text`, plain or .gz."""
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines if line.strip()]
     return {str(row["_id"]): str(row["text"]) for row in rows}
 
 
-def _judgements(path: Path) -> dict[str, dict[str, int]]:
+def read_judgements(path: Path) -> dict[str, dict[str, int]]:
+    """Grades by query and document, from a table of these three with a head line.
+
+    Raises BadEnvironment if it cannot be read.
+    """
     try:
         with path.open(encoding="utf-8", newline="") as lines:
             rows = list(csv.reader(lines, delimiter="\t"))[1:]

@@ -1,4 +1,4 @@
-"""The models of a new collection, as said on the command line."""
+"""The models of a new collection and its words, as said on the command line."""
 
 from __future__ import annotations
 
@@ -10,26 +10,35 @@ from typing import Any, TypeVar
 import click
 
 from core.errors import ModelMismatch
-from trireme.v1 import collection_pb2
+from core.languages import MAX_TITLE_BOOST, language_of
+from trireme.v1 import collection_pb2, lexical_pb2
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
 class ChosenModels:
-    """Models as NAME or NAME:VERSION; empty and 0 leave the choice to the indexer."""
+    """Models as NAME or NAME:VERSION; empty and 0 leave the choice to the indexer.
+
+    `language` and `title_boost` are those of LexicalSettings.
+    """
 
     encoder: str = ""
     sparse_encoder: str = ""
     dimensions: int = 0
+    language: str = ""
+    title_boost: int = 0
 
     def collection(self, name: str) -> collection_pb2.Collection:
         """What to create."""
         return collection_pb2.Collection(
             name=name,
-            encoder=_model(self.encoder),
-            sparse_encoder=_model(self.sparse_encoder),
+            encoder=model_of(self.encoder),
+            sparse_encoder=model_of(self.sparse_encoder),
             dimensions=self.dimensions,
+            lexical=lexical_pb2.LexicalSettings(
+                language=self.language, title_boost=self.title_boost
+            ),
         )
 
     def check(self, found: collection_pb2.Collection) -> None:
@@ -50,6 +59,10 @@ class ChosenModels:
         ]
         if self.dimensions not in (0, found.dimensions):
             differences.append(f"--dimensions {found.dimensions}")
+        if self.language and language_of(self.language, "--language") != found.lexical.language:
+            differences.append(f"--language {found.lexical.language}")
+        if self.title_boost not in (0, found.lexical.title_boost):
+            differences.append(f"--title-boost {found.lexical.title_boost}")
         if differences:
             raise ModelMismatch(
                 f"was made with {', '.join(differences)}",
@@ -67,6 +80,18 @@ class ChosenModels:
 def model_options(function: Function) -> Function:
     """Adds the options that `ChosenModels` is made of."""
     for option in (
+        click.option(
+            "--title-boost",
+            type=click.IntRange(0, MAX_TITLE_BOOST),
+            default=0,
+            help="Times that words of the title count more than those of the text.",
+        ),
+        click.option(
+            "--language",
+            metavar="CODE",
+            default="",
+            help="Language of the texts, as `de`; `cjk`; or `none` for any. Default: en.",
+        ),
         click.option(
             "--dimensions",
             type=click.IntRange(0),
@@ -90,7 +115,8 @@ def model_options(function: Function) -> Function:
     return function
 
 
-def _model(text: str) -> collection_pb2.ModelVersion | None:
+def model_of(text: str) -> collection_pb2.ModelVersion | None:
+    """A model as NAME or NAME:VERSION; None for an empty text."""
     name, _, version = text.partition(":")
     return collection_pb2.ModelVersion(model=name, version=version) if text else None
 

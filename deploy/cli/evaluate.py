@@ -82,6 +82,8 @@ def evaluate(
     encoder: str,
     sparse_encoder: str,
     dimensions: int,
+    language: str,
+    title_boost: int,
     address: str | None,
 ) -> None:
     """Measure search quality on FOLDER, a collection in BEIR layout.
@@ -93,7 +95,7 @@ def evaluate(
     compared = [_pair(text) for text in pairs]
     earlier = _read(against) if against is not None else None
     judged = load(folder, split, max_queries)
-    models = ChosenModels(encoder, sparse_encoder, dimensions)
+    models = ChosenModels(encoder, sparse_encoder, dimensions, language, title_boost)
     with ready(judged, models, collection=collection, address=address) as target:
         wanted = ",".join([systems, *itertools.chain(*compared)])
         runs = _run(target, judged, parse_systems(wanted, legs=target.legs), recall_at)

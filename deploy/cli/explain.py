@@ -9,7 +9,7 @@ from rich.text import Text
 
 from deploy.cli.client import address_option, connected, console, readable_errors
 from deploy.cli.passage import title_text
-from deploy.cli.reply import print_settings, print_shortfalls, stage_name
+from deploy.cli.reply import print_settings, print_shortfalls, print_understood, stage_name
 from deploy.cli.search_options import search_options
 from trireme.v1 import search_pb2, search_pb2_grpc
 
@@ -36,6 +36,7 @@ def explain(
         click.echo(MessageToJson(reply, preserving_proto_field_name=True))
         return
     print_explanation(reply, document_id)
+    print_understood(reply.answer)
     print_settings(reply.answer)
     print_shortfalls(reply.answer)
 

@@ -201,13 +201,17 @@ def export(
 
 
 def check_unused(collections: Sequence[collection_pb2.Collection], name: str, version: str) -> None:
-    """Raises ModelInUse if a collection was built with the model, in that version unless ""."""
-    users = [
+    """Raises ModelInUse if a collection was built with the model, in that version unless "".
+
+    While a migration is under way, both of the collection's indexes count.
+    """
+    users = {
         collection.name
         for collection in collections
-        for encoder in (collection.encoder, collection.sparse_encoder)
+        for index in (collection, collection.other_index)
+        for encoder in (index.encoder, index.sparse_encoder)
         if encoder.model == name and version in ("", encoder.version)
-    ]
+    }
     if users:
         raise ModelInUse(
             f"is what {', '.join(sorted(users))} was built with",

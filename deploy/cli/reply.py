@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.cli.client import console, errors
-from deploy.cli.ranking_options import FUSIONS
-from trireme.v1 import error_reason_pb2, search_pb2
+from deploy.cli.ranking_options import FUSIONS, LEGS
+from trireme.v1 import error_reason_pb2, filter_pb2, search_pb2
 
 BAR_CHARACTERS = 30
 
@@ -22,8 +22,21 @@ def print_settings(reply: search_pb2.SearchResponse) -> None:
     table.add_row("fusion", _fusion(reply))
     table.add_row("rerank", _rerank(reply))
     table.add_row("models", _models(reply))
+    if reply.HasField("filter_plan"):
+        table.add_row("filter", _filter(reply.filter_plan))
     table.add_row("shards", _shards(reply))
     console.print(table)
+
+
+def print_understood(reply: search_pb2.SearchResponse) -> None:
+    """What a query with operators was taken for, if it was one."""
+    if not reply.HasField("understood"):
+        return
+    query = reply.understood
+    parts = [f"looking for: {query.text}"]
+    parts += [f'must hold "{part}"' for part in query.required]
+    parts += [f'must not hold "{part}"' for part in query.excluded]
+    console.print(Text("; ".join(parts), style="dim"))
 
 
 def print_timings(reply: search_pb2.SearchResponse) -> None:
@@ -81,6 +94,21 @@ def _rerank(reply: search_pb2.SearchResponse) -> str:
     if not reply.rerank.enabled:
         return "off"
     return f"{reply.rerank.depth} documents, weight {reply.rerank.weight:g}"
+
+
+def _filter(plan: filter_pb2.FilterPlan) -> str:
+    """The filter, and per leg how many documents match it and how these were searched."""
+    legs = [(name, getattr(plan, name)) for name in LEGS if plan.HasField(name)]  # type: ignore[arg-type]
+    return "; ".join([plan.expression, *(f"{name} {_leg_plan(leg)}" for name, leg in legs)])
+
+
+def _leg_plan(leg: filter_pb2.LegPlan) -> str:
+    names = [filter_pb2.FilterStrategy.Name(each) for each in leg.strategies]
+    ways = " and ".join(
+        name.removeprefix("FILTER_STRATEGY_").lower().replace("_", "-") for name in names
+    )
+    said = f"{leg.matching_count:,} of {leg.document_count:,} match, {ways}"
+    return f"{said}, {leg.shortfall}" if leg.shortfall else said
 
 
 def _models(reply: search_pb2.SearchResponse) -> str:

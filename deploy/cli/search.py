@@ -10,7 +10,7 @@ from google.protobuf.json_format import MessageToJson
 
 from deploy.cli.client import address_option, connected, console, readable_errors
 from deploy.cli.hits import print_hits
-from deploy.cli.reply import print_settings, print_shortfalls, print_timings
+from deploy.cli.reply import print_settings, print_shortfalls, print_timings, print_understood
 from deploy.cli.search_options import search_options
 from trireme.v1 import search_pb2, search_pb2_grpc
 
@@ -39,6 +39,8 @@ def search(
             if as_json:
                 click.echo(MessageToJson(reply, preserving_proto_field_name=True))
                 continue
+            if not shown:
+                print_understood(reply)
             print_hits(reply, explain=explain, after=shown)
             shown += len(reply.groups) or len(reply.hits)
             if explain:

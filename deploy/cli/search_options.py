@@ -9,13 +9,17 @@ from typing import Any, TypeVar
 import click
 
 from deploy.cli.ranking_options import ranking_options
-from trireme.v1 import ranking_pb2, search_pb2
+from trireme.v1 import lexical_pb2, ranking_pb2, search_pb2
 
 MODES = {
     "hybrid": search_pb2.SEARCH_MODE_HYBRID,
     "dense": search_pb2.SEARCH_MODE_DENSE,
     "lexical": search_pb2.SEARCH_MODE_LEXICAL,
     "sparse": search_pb2.SEARCH_MODE_SPARSE,
+}
+SYNTAXES = {
+    "words": lexical_pb2.QUERY_SYNTAX_WORDS,
+    "operators": lexical_pb2.QUERY_SYNTAX_OPERATORS,
 }
 _OPTIONS = (
     click.argument("collection"),
@@ -27,8 +31,21 @@ _OPTIONS = (
     click.option(
         "--min-coverage", type=float, help="Share of the collection that must answer, 0 to 1."
     ),
+    click.option(
+        "--syntax",
+        type=click.Choice(list(SYNTAXES)),
+        default="words",
+        show_default=True,
+        help='operators: "a phrase", +required, -excluded.',
+    ),
     click.option("--highlight", is_flag=True, help="Mark the query's words."),
-    click.option("--filter", "filter_", metavar="EXPR", default="", help="Not offered; refused."),
+    click.option(
+        "--filter",
+        "filter_",
+        metavar="EXPR",
+        default="",
+        help="Only documents that match, as in 'year >= 2020 AND tags : \"nlp\" AND NOT draft'.",
+    ),
 )
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -47,6 +64,7 @@ def search_options(function: Function) -> Function:
         group_by: str,
         group_size: int,
         min_coverage: float | None,
+        syntax: str,
         highlight: bool,
         filter_: str,
         ranking: ranking_pb2.SearchDefaults,
@@ -63,6 +81,7 @@ def search_options(function: Function) -> Function:
             group_by=group_by,
             group_size=group_size,
             min_coverage=min_coverage,
+            query_syntax=SYNTAXES[syntax],
             highlight=highlight,
             filter=filter_,
         )

@@ -83,6 +83,8 @@ def tune(
     encoder: str,
     sparse_encoder: str,
     dimensions: int,
+    language: str,
+    title_boost: int,
     address: str | None,
 ) -> None:
     """Search for better ranking settings on FOLDER, a collection in BEIR layout.
@@ -92,7 +94,7 @@ def tune(
     collection does now.
     """
     halves = _halves(folder, split_name, held_back_split, max_queries)
-    models = ChosenModels(encoder, sparse_encoder, dimensions)
+    models = ChosenModels(encoder, sparse_encoder, dimensions, language, title_boost)
     with ready(halves.tuning, models, collection=collection, address=address) as target:
         space = Space.coarse() if coarse else Space()
         tuning = _tune(target, halves, space if rerank else space.without_reranking(), budget_ms)

@@ -37,10 +37,34 @@ STOP_GRACE_SECONDS = 10.0
     show_default=True,
     help="Port of the gateway; 0 picks a free one.",
 )
+@click.option(
+    "--index-url",
+    metavar="s3://BUCKET/PREFIX",
+    envvar="TRIREME_INDEX_URL",
+    default="",
+    help="Publish the index in a bucket; AWS_* variables say where and who. Default: in --state.",
+)
+@click.option(
+    "--database-url",
+    metavar="postgresql://USER@HOST/NAME",
+    envvar="TRIREME_DATABASE_URL",
+    default="",
+    help="Keep the documents in PostgreSQL. Default: in --state.",
+)
 @readable_errors
-def up(state: Path, shards: int, replicas: int, port: int) -> None:
+def up(
+    state: Path, shards: int, replicas: int, port: int, index_url: str, database_url: str
+) -> None:
     """Start Triton, indexer, shards and gateway; stop them on Ctrl-C."""
-    asyncio.run(_up(ClusterConfig(state=state, shards=shards, replicas=replicas, port=port)))
+    config = ClusterConfig(
+        state=state,
+        shards=shards,
+        replicas=replicas,
+        port=port,
+        index_url=index_url,
+        database_url=database_url,
+    )
+    asyncio.run(_up(config))
 
 
 async def _up(config: ClusterConfig) -> None:

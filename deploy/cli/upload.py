@@ -149,13 +149,18 @@ def batches(lines: Iterable[Line]) -> Iterator[list[Line]]:
 
 
 def patiently(call: Callable[[], Reply]) -> Reply:
-    """The result of `call`, tried again with growing pauses while nobody answers."""
+    """The result of `call`, tried again with growing pauses while nobody answers.
+
+    While the index is behind, it is waited for, however long that takes.
+    """
     give_up = time.monotonic() + PATIENCE_SECONDS
     for attempt in count():
         try:
             return call()
         except grpc.RpcError as error:
-            if error.code() not in _PASSING or time.monotonic() > give_up:
+            if reason_of(error) == "INDEX_BEHIND":
+                give_up = time.monotonic() + PATIENCE_SECONDS
+            elif error.code() not in _PASSING or time.monotonic() > give_up:
                 raise
             time.sleep(min(2.0, 0.1 * 2**attempt))
     raise AssertionError("unreachable")

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from google.protobuf.json_format import MessageToDict
 
+from core.bootstrap import RESAMPLES, Difference, interval, paired_bootstrap
 from core.errors import InvalidInput
-from deploy.evaluation.bootstrap import RESAMPLES, Difference, interval, paired_bootstrap
 from deploy.evaluation.measures import MAIN, Judgements, Quality
 from deploy.evaluation.runs import Run
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from core.bootstrap import paired_bootstrap
 from deploy.evaluation import charts, page
-from deploy.evaluation.bootstrap import paired_bootstrap
 from deploy.evaluation.charts import Point
 from deploy.evaluation.evaluation import Comparison, Evaluation, Measured, Pair, p_value
 from deploy.evaluation.measures import MAIN

@@ -13,8 +13,8 @@ from typing import Any
 import click
 import numpy as np
 
+from core.bootstrap import Difference, paired_bootstrap
 from core.errors import BadEnvironment
-from deploy.evaluation.bootstrap import Difference, paired_bootstrap
 from deploy.evaluation.evaluation import p_value
 from deploy.evaluation.measures import MAIN
 from deploy.evaluation.systems import LEGS

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from core.bootstrap import Difference, paired_bootstrap
 from core.errors import BadEnvironment
-from deploy.evaluation.bootstrap import Difference, paired_bootstrap
 from deploy.evaluation.evaluation import SIGNIFICANT, Measured, p_value
 from deploy.evaluation.latency import Cell, Latency, cell
 from deploy.evaluation.measures import MAIN

@@ -29,9 +29,11 @@ MODELS = ("bi_encoder", "cross_encoder")
 class ClusterConfig:
     """What a cluster can be told.
 
-    `port` 0 picks a free one for the gateway. Each shard has `replicas` processes. With
+    `port` 0 picks a free one for the gateway. Each shard has `replicas` processes. Documents are
+    kept in `database_url`, in a file below `state` if that is empty. With
     `triton_address`, that Triton is used and none is started; `model_directory` must then hold its
-    models' tokenizers. `settings` adds to or overrides roles' settings by role, as in
+    models' tokenizers. With `index_url` the index is published in that bucket. `settings`
+    adds to or overrides roles' settings by role, as in
     `{"gateway": {"log_level": "debug"}}`.
     """
 
@@ -40,9 +42,11 @@ class ClusterConfig:
     replicas: int = 1
     port: int = 0
     host: str = "127.0.0.1"
+    database_url: str = ""
     triton_address: str | None = None
     model_directory: Path = MODEL_REPOSITORY
     start_seconds: float = 120.0
+    index_url: str = ""
     settings: Mapping[str, Mapping[str, Any]] | None = None
 
 
@@ -170,21 +174,30 @@ class Cluster:
             "model_directory": str(self.config.model_directory.absolute()),
         }
         indexer = {
-            "database_url": self._state.database_url,
-            "index_directory": str(self._state.index),
+            "database_url": self.config.database_url or self._state.database_url,
             "shard_count": self.config.shards,
         }
-        shard = {"index_directory": str(self._state.index)}
         gateway = {"shards": [*self._shards.values()], "indexer_address": self._indexer}
         port = self.address.rpartition(":")[2]
         return [
-            self._spec("indexer", "indexer", self._indexer, indexer | models),
+            self._spec(
+                "indexer", "indexer", self._indexer, indexer | models | self._index("indexer")
+            ),
             *(
-                self._spec(name, "shard", self._shards[name], shard | {"shard": number})
+                self._spec(name, "shard", self._shards[name], self._index(name) | {"shard": number})
                 for name, number in _shard_names(self.config).items()
             ),
             self._spec("gateway", "gateway", f"{self.config.host}:{port}", gateway | models),
         ]
+
+    def _index(self, role: str) -> dict[str, Any]:
+        """Where the index is published, and where a process keeps its copies of that."""
+        directory = self._state.index
+        settings = {"index_directory": str(directory)}
+        if self.config.index_url:
+            settings["index_url"] = self.config.index_url
+            settings["index_cache_directory"] = str(directory / "cache" / role)
+        return settings
 
     def _spec(self, name: str, module: str, address: str, settings: dict[str, Any]) -> RoleSpec:
         extra = (self.config.settings or {}).get(module, {})

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from deploy.evaluation.bootstrap import Difference, paired_bootstrap
+from core.bootstrap import Difference, paired_bootstrap
 from deploy.training.measured import NEVER_TRAINED
 
 _AVERAGE = "mean of " + ", ".join(NEVER_TRAINED)
