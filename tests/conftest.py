@@ -5,12 +5,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 
+import faiss
 import pytest
 from hypothesis import settings
 
 # How long an example takes says more about the machine than about us.
 settings.register_profile("trireme", deadline=None)
 settings.load_profile("trireme")
+
+# As in every role: threads of OpenMP that wait for each other cost others their processors.
+faiss.omp_set_num_threads(1)
 
 
 @pytest.fixture(scope="module")

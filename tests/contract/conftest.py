@@ -1,9 +1,9 @@
-"""The servers that contract tests run against: the fake, and the real Triton where there is one."""
+"""The servers that contract tests run against: Tritons fake and real, databases small and large."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,8 @@ from deploy.local.cluster import MODEL_REPOSITORY, MODELS
 from deploy.local.ports import free_ports
 from deploy.local.triton import TritonConfig, TritonServer, exported_models
 from tests.fakes.triton import FakeTriton
+from tests.servers import postgresql
+from tests.servers.postgresql import PostgresServer
 
 
 @dataclass(frozen=True)
@@ -101,3 +103,33 @@ async def cross_encoder(served: Served, triton: TritonClient) -> CrossEncoder:
     return await CrossEncoder.create(
         triton, "cross_encoder", "", served.model_directory, Deadline.after(30)
     )
+
+
+@pytest.fixture(scope="session")
+def wheel_postgresql() -> Iterator[PostgresServer]:
+    """The PostgreSQL of the wheel, started once."""
+    yield from _started("wheel")
+
+
+@pytest.fixture(scope="session")
+def system_postgresql() -> Iterator[PostgresServer]:
+    """The PostgreSQL of this machine, started once."""
+    yield from _started("system")
+
+
+def _started(source: str) -> Iterator[PostgresServer]:
+    programs = postgresql.SOURCES[source]()
+    if programs is None:
+        missing(f"there is no PostgreSQL from the {source} here")
+    with postgresql.running(programs) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "wheel", "system"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database, of each kind in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/store.db"
+    server = request.getfixturevalue(f"{request.param}_postgresql")
+    assert isinstance(server, PostgresServer)
+    return server.new_database()

@@ -27,6 +27,11 @@ from trireme.v1 import (
     document_pb2_grpc,
     ranking_pb2,
 )
+from trireme.v1.vector_index_pb2 import (
+    VECTOR_INDEX_KIND_AUTO,
+    VECTOR_INDEX_KIND_HNSW,
+    VectorIndex,
+)
 
 Upsert = document_pb2.UpsertDocumentsRequest
 Batch = document_pb2.StreamDocumentsRequest
@@ -412,6 +417,36 @@ async def test_bad_search_defaults_are_refused_by_field(papers: Client) -> None:
         "INVALID_ARGUMENT",
         "OUT_OF_RANGE",
         field,
+    )
+
+
+async def test_vector_indexes_are_told_with_their_defaults_and_changed_as_a_whole(
+    client: Client,
+) -> None:
+    await client.create("plain", search_defaults=RANKING)
+    wanted = VectorIndex(kind=VECTOR_INDEX_KIND_HNSW, seal_rows=5_000)
+    request = collection_pb2.UpdateCollectionRequest(
+        collection=collection_pb2.Collection(name="plain", vector_index=wanted),
+        update_mask=field_mask_pb2.FieldMask(paths=["vector_index"]),
+    )
+
+    before = await client.get("plain")
+    changed = (await client.collections.UpdateCollection(request)).collection
+
+    assert before.vector_index == VectorIndex(
+        kind=VECTOR_INDEX_KIND_AUTO, target_recall=0.98, seal_rows=50_000
+    )
+    assert changed.vector_index == VectorIndex(
+        kind=VECTOR_INDEX_KIND_HNSW, target_recall=0.98, seal_rows=5_000
+    )
+    assert changed.search_defaults == RANKING
+    assert (await client.get("plain")).vector_index == changed.vector_index
+    assert [shard.vector_recall for shard in changed.shards] == [1.0] * len(changed.shards)
+    bad = VectorIndex(target_recall=2)
+    assert await refused(client.create("other", vector_index=bad)) == (
+        "INVALID_ARGUMENT",
+        "OUT_OF_RANGE",
+        "collection.vector_index.target_recall",
     )
 
 

@@ -14,12 +14,14 @@ import pytest
 import pytest_asyncio
 
 from core.errors import CorruptFile, ModelMismatch
+from core.index_store import IndexStore
 from core.manifest import FileEntry, Manifest
 from core.rpc import open_channel, reason_of
 from core.segment import SPARSE
 from shard.config import ShardConfig
+from shard.fetched import Terms
 from shard.server import Shard
-from shard.snapshot import Snapshot, Terms
+from shard.snapshot import Snapshot
 from tests.fakes.publisher import SPARSE_ENCODER, Publisher, embed, token_of
 from trireme.shard.v1 import shard_pb2, shard_pb2_grpc
 
@@ -174,7 +176,7 @@ def test_a_flipped_bit_in_the_sparse_part_is_refused(publisher: Publisher, tmp_p
     content[len(content) // 2] ^= 1
     path.unlink()
     path.write_bytes(content)
-    store = type(publisher.store)(path.parents[1])
+    store = IndexStore.open(tmp_path / "index").shard(publisher.uid, 0)
 
     with pytest.raises(CorruptFile, match=SPARSE):
         Snapshot.open(store, manifest, tmp_path / "view", None)

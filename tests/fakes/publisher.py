@@ -15,15 +15,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from core.analysis import analyzer_of
 from core.documents import AttributeValue, Document
-from core.index_store import CollectionEntry, IndexStore
+from core.filters.schema import UNKNOWN
+from core.index_store import CollectionEntry, IndexStore, Location
+from core.languages import ENGLISH, LexicalSettings
 from core.lexical import LexicalWriter
 from core.manifest import EncoderEntry, FileEntry, Manifest, SegmentEntry, SparseEncoderEntry
 from core.merging import merge_segments
 from core.ranking_wish import OPEN
-from core.segment import DEAD, Segment, pack_dead, write_segment
+from core.segment import DEAD, Segment, pack_dead
 from core.segment_tables import StoredDocument, StoredPassage
+from core.segment_writing import write_segment
 from core.sparse import Postings
+from core.vectors.choosing import FLAT_PLAN
 
 DIMENSION = 64
 SPARSE_ENCODER = SparseEncoderEntry("sparse_encoder", "1", "e" * 64, 30_000)
@@ -67,7 +72,7 @@ class Publisher:
 
     def __init__(
         self,
-        root: Path,
+        root: Path | Location,
         name: str = "ships",
         *,
         uid: str = "uid-1",
@@ -75,6 +80,7 @@ class Publisher:
         shards: int = 1,
         similarity: str = "cosine",
         sparse: bool = False,
+        lexical: LexicalSettings = ENGLISH,
     ) -> None:
         self.index = IndexStore.create(root)
         self.index.create_collection(CollectionEntry(name, uid, shards))
@@ -83,14 +89,19 @@ class Publisher:
         self.encoder = replace(ENCODER, similarity=similarity)
         self.sparse_encoder = SPARSE_ENCODER if sparse else None
         self.search_defaults = OPEN
+        self.plan = FLAT_PLAN
+        self.schema = UNKNOWN
         self.documents: dict[str, StoredDocument] = {}
         self.manifest: Manifest | None = None
         self.epoch = 1
         self._sequence = 0
         self._pending: dict[str, StoredDocument] = {}
         self._entries: list[SegmentEntry] = []
-        self._work = Path(tempfile.mkdtemp(prefix="publisher-", dir=root.parent))
-        self._lexical = LexicalWriter.open(self._directory("lexical"))
+        beside = root.directory if isinstance(root, Location) else root
+        self._work = Path(tempfile.mkdtemp(prefix="publisher-", dir=beside.parent))
+        self.lexical_settings = lexical
+        self._analyzer = analyzer_of(lexical)
+        self._lexical = LexicalWriter.open(self._directory("lexical"), self._analyzer)
 
     def put(
         self,
@@ -130,7 +141,7 @@ class Publisher:
         """Publishes a generation with the same documents in one segment."""
         directory = self._directory("merge")
         segments = [self.store.open_segment(entry) for entry in self._entries]
-        self._entries = [self._entry(directory, merge_segments(segments, directory))]
+        self._entries = [self._merged(segments, directory)]
         return self._publish()
 
     def files(self) -> Sequence[FileEntry]:
@@ -160,6 +171,8 @@ class Publisher:
             passages=passages,
             created_at=1_767_323_045.0,
             search_defaults=self.search_defaults,
+            lexical_settings=self.lexical_settings,
+            schema=self.schema,
         )
         self.store.write_manifest(self.manifest)
         self.store.set_current(self.manifest)
@@ -182,8 +195,16 @@ class Publisher:
             matrix,
             similarity=self.encoder.similarity,
             postings=Postings.of(terms) if self.sparse_encoder is not None else None,
+            analyzer=self._analyzer,
         )
-        return self._entry(directory, paths)
+        if self.plan.is_flat:
+            return self._entry(directory, paths)
+        written = Segment.open({path.name: path for path in paths})
+        return self._merged([written], self._directory("sealed"))
+
+    def _merged(self, segments: Sequence[Segment], directory: Path) -> SegmentEntry:
+        merged = merge_segments(segments, directory, self.plan)
+        return replace(self._entry(directory, merged.paths), index=merged.index)
 
     def _entry(self, directory: Path, paths: Sequence[Path]) -> SegmentEntry:
         segment = Segment.open({path.name: path for path in paths})

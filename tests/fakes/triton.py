@@ -47,15 +47,17 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
         self,
         address: str = "127.0.0.1:0",
         *,
+        served: tuple[FakeModel, ...] = MODELS,
         versions: tuple[str, ...] = ("1",),
         poison: str = "",
         fault_file: Path | None = None,
     ) -> None:
         self.address = address
+        self.served = served
         self.versions = versions
         self.broken: set[str] = set()
         self.slow_seconds = 0.2
-        self._loaded = {model.name: versions for model in MODELS}
+        self._loaded = {model.name: versions for model in served}
         self.inferences: Counter[str] = Counter()
         self.rows: Counter[str] = Counter()
         self._faults: dict[str, tuple[Fault, int]] = {}
@@ -64,6 +66,10 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
         self._directory = tempfile.TemporaryDirectory(prefix="fake-models-")
         self.model_directory = write_fake_models(Path(self._directory.name))
         self._server: grpc.aio.Server | None = None
+
+    def set_poison(self, text: str) -> None:
+        """From now on a text that holds one of these words fails its whole request."""
+        self._poison = models.words_of_text(text)
 
     def set_fault(self, fault: Fault, model: str = "", *, times: int = -1) -> None:
         """From now on inferences of `model` ("": of every model) meet `fault`, `times` of them."""
@@ -156,7 +162,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
                     inference_count=self.rows[model.name],
                     execution_count=self.inferences[model.name],
                 )
-                for model in MODELS
+                for model in self.served
             ]
         )
 
@@ -172,7 +178,13 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
             await context.abort(grpc.StatusCode.INTERNAL, "the model failed on a poisonous text")
         self.inferences[model.name] += 1
         self.rows[model.name] += len(inputs[0])
-        return _response(model, version, _output(model, version, inputs), fault)
+        return _response(model, version, self.answer(model, version, inputs), fault)
+
+    def answer(
+        self, model: FakeModel, version: str, inputs: list[NDArray[np.int64]]
+    ) -> NDArray[np.float32]:
+        """A model's output, float32 [n, width], for its inputs, int64 [n, length] each."""
+        return _output(model, version, inputs)
 
     async def _refuse(self, model: FakeModel, request: Any, fault: Fault, context: Any) -> None:
         """Aborts, or waits, where the request or the fault asks for that."""
@@ -198,7 +210,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
             await context.abort(grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size")
 
     async def _find(self, name: str, version: str, context: Any) -> tuple[FakeModel, str]:
-        for model in MODELS:
+        for model in self.served:
             served = self._loaded[model.name] if model.name == name else ()
             if served and (not version or version in served):
                 return model, version or max(served, key=int)

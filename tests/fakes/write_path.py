@@ -25,6 +25,7 @@ from core.manifest import Manifest
 from core.ranking_wish import RankingWish
 from core.tokens import Tokenizer
 from core.triton import ModelInfo
+from core.vectors.settings import DEFAULT, VectorSettings
 from indexer import catalogue, feed, heads
 from indexer.catalogue import CollectionRecord
 from indexer.changes import Change, first_chain
@@ -173,15 +174,23 @@ class WritePath:
 
     @classmethod
     async def create(
-        cls, root: Path, *, shard_count: int = 1, sparse: bool = False, **settings: Any
+        cls,
+        root: Path,
+        *,
+        shard_count: int = 1,
+        sparse: bool = False,
+        database_url: str = "",
+        vector_index: VectorSettings = DEFAULT,
+        **settings: Any,
     ) -> WritePath:
         """Everything below `root`, which may hold the state of an earlier one.
 
-        With `sparse` the collection has a learned-sparse leg.
+        With `sparse` the collection has a learned-sparse leg. Documents are in `database_url`, or
+        below `root` too if that is empty.
         """
         config = IndexerConfig(
             address="",
-            database_url=f"sqlite:///{root}/store.db",
+            database_url=database_url or f"sqlite:///{root}/store.db",
             index_directory=root / "index",
             shard_count=shard_count,
             triton_address="",
@@ -197,7 +206,7 @@ class WritePath:
             executor=ThreadPoolExecutor(2),
             metrics=IndexerMetrics(CollectorRegistry()),
         )
-        record = _record(shard_count)
+        record = replace(_record(shard_count), vector_index=vector_index)
         if sparse:
             record = replace(
                 record,
@@ -217,6 +226,7 @@ class WritePath:
     async def close(self) -> None:
         await self.shared.database.close()
         self.shared.executor.shutdown()
+        self.shared.background.shutdown()
 
     async def upsert(self, *documents: Document) -> Receipt:
         return await self.store.upsert(NAME, documents, deadline=Deadline.after(SOON))
@@ -227,7 +237,9 @@ class WritePath:
     async def rank_by(self, wish: RankingWish) -> None:
         """Stores search defaults; write paths that run already are not told."""
         self.record = await self.shared.database.write(
-            lambda connection: catalogue.set_search_defaults(connection, NAME, lambda _: wish)
+            lambda connection: catalogue.alter(
+                connection, NAME, lambda record: replace(record, search_defaults=wish)
+            )
         )
 
     def ingest(self, shard: int = 0) -> ShardIngest:
@@ -238,7 +250,7 @@ class WritePath:
         )
 
     async def index(self, shard: int = 0) -> None:
-        """Runs a shard's write path until it has caught up; raises what it raises."""
+        """Runs a shard's write path until it has caught up and merged; raises what it raises."""
         ingest = self.ingest(shard)
         head = await self.head(shard)
         async with (
@@ -246,8 +258,14 @@ class WritePath:
             self.running(ingest.until(head.head)) as caught_up,
         ):
             await asyncio.wait({task, caught_up}, return_when=asyncio.FIRST_COMPLETED)
+            while ingest.sealing.is_busy and not task.done():
+                await self.background_ran()
             if task.done():
                 task.result()
+
+    async def background_ran(self) -> None:
+        """Returns when the merge beside publication has ended, if one runs."""
+        await asyncio.wrap_future(self.shared.background.submit(int))
 
     @asynccontextmanager
     async def running(self, work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task[None]]:

@@ -7,8 +7,12 @@ import tempfile
 from pathlib import Path
 
 from core.documents import AttributeValue
+from core.filters.schema import BOOL, NUMBER, Attribute, Schema
 from core.manifest import FORMAT
 from core.ranking_wish import Z_SCORE, FusionWish, RankingWish
+from core.vectors.choosing import Plan
+from core.vectors.kinds import IVF_SQ8, KINDS
+from core.vectors.stored import F16
 from tests.fakes.publisher import WRITTEN, Publisher
 
 HERE = Path(__file__).parent
@@ -17,7 +21,8 @@ HERE = Path(__file__).parent
 def main() -> None:
     """Two segments, one document replaced, one deleted, one with a title only.
 
-    Distances and weighted terms, which is what format 2 brought, and how searches rank.
+    Distances and weighted terms, which is what format 2 brought, how searches rank (3), and
+    what is known of attributes and a segment that is not searched vector by vector (4).
     """
     target = HERE / f"format-{FORMAT}"
     if target.exists():
@@ -30,6 +35,7 @@ def main() -> None:
             similarity="euclidean",
             sparse=True,
         )
+        publisher.schema = Schema((Attribute("n", NUMBER),), seen=(Attribute("flag", BOOL),))
         publisher.search_defaults = RankingWish(FusionWish(method=Z_SCORE, k=7.0), window=50)
         attributes: dict[str, AttributeValue] = {
             "n": 1.5,
@@ -42,6 +48,7 @@ def main() -> None:
         publisher.put("raft", "made of logs")
         publisher.put("kayak", "paddled by one person")
         publisher.publish()
+        publisher.plan = Plan(KINDS[IVF_SQ8], F16, 0.98)
         publisher.put("raft", "made of reeds ☃", title="Floß", attributes=attributes)
         publisher.put("title-only", title="Brigantine")
         publisher.delete("kayak")

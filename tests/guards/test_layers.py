@@ -22,15 +22,25 @@ MAY_IMPORT = {
 ALSO_IMPORTS = {"deploy/evaluation": "gateway.fusion"}
 # Libraries that only some parts may know.
 KNOWN_BY = {
-    "faiss": {"core/flat.py", "shard"},
-    "tantivy": {"core/analysis.py", "core/lexical.py", "deploy/training"},
+    "faiss": {"core/vectors", "core/gpu", "shard"},
+    "tantivy": {
+        "core/analysis.py",
+        "core/cjk.py",
+        "core/lexical.py",
+        "core/lexical_index.py",
+        "deploy/training",
+    },
     "pyarrow": {
         "core/columns.py",
+        "core/filters",
         "core/merging.py",
         "core/segment.py",
         "core/segment_tables.py",
+        "core/segment_writing.py",
         "core/sparse.py",
     },
+    "lark": {"core/filters"},
+    "obstore": {"core/index_store/bucket.py", "core/index_store/s3_errors.py"},
     "sqlalchemy": {"indexer"},
     "tritonclient": {"core/triton.py", "deploy"},
     "torch": {"deploy"},

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from core.analysis import query_terms
+from core.analysis import ENGLISH_ANALYZER
 from core.index_store import IndexStore
 from core.lexical import LexicalReader
 from core.rpc import CHANNEL_OPTIONS
@@ -97,7 +97,7 @@ def _measure(
     end_to_end = (time.perf_counter() - started) * 1000
     compute = (_compute_nanoseconds(triton) - before) / 1e6
     assert not reply.degraded
-    vector, terms = _vector(channel, query), query_terms(query)
+    vector, terms = _vector(channel, query), ENGLISH_ANALYZER.query_terms(query)
     return {
         "end_to_end": end_to_end,
         "gateway": reply.total_microseconds / 1000,

@@ -101,7 +101,12 @@ async def family(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fami
 
 @asynccontextmanager
 async def running(
-    state: Path, triton: FakeTriton, *, cache_megabytes: int = 0, replicas: int = 1
+    state: Path,
+    triton: FakeTriton,
+    *,
+    cache_megabytes: int = 0,
+    shadow_queries: int = 0,
+    replicas: int = 1,
 ) -> AsyncIterator[Cluster]:
     """A cluster with two shards on the fake Triton, for the time of a block."""
     config = ClusterConfig(
@@ -112,7 +117,12 @@ async def running(
         triton_address=triton.address,
         model_directory=triton.model_directory,
         # What breaks in Triton shall show, also for a query that was asked before.
-        settings={"gateway": {"embedding_cache_megabytes": cache_megabytes}},
+        settings={
+            "gateway": {
+                "embedding_cache_megabytes": cache_megabytes,
+                "shadow_queries": shadow_queries,
+            }
+        },
     )
     cluster = await Cluster.create(config)
     try:

@@ -25,6 +25,8 @@ PUBLIC = {
     "trireme.v1.SearchService",
     "trireme.v1.DocumentService",
     "trireme.v1.CollectionService",
+    "trireme.v1.AliasService",
+    "trireme.v1.OperationsService",
     "trireme.v1.InferenceService",
 }
 ROLES = ("gateway", "indexer", "shard-0", "shard-1")
@@ -54,7 +56,7 @@ async def test_every_role_can_be_asked_for_its_services(family: Family, role: st
 
     expected = {
         "gateway": PUBLIC,
-        "indexer": {"trireme.v1.DocumentService", "trireme.v1.CollectionService"},
+        "indexer": PUBLIC - {"trireme.v1.SearchService", "trireme.v1.InferenceService"},
     }.get(role, {"trireme.shard.v1.ShardService"})
     assert expected <= offered
     assert "grpc.health.v1.Health" in offered

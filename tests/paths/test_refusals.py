@@ -46,7 +46,8 @@ def upsert(*documents: document_pb2.Document) -> tuple[str, str, Any]:
             "UNKNOWN_FUSION",
             "fusion.method",
         ),
-        (search(filter="x = 1"), grpc.StatusCode.UNIMPLEMENTED, "FILTER_UNSUPPORTED", "filter"),
+        (search(filter="x ="), INVALID, "INVALID_FILTER", "filter"),
+        (search(filter="x = 1"), INVALID, "INVALID_FILTER", "filter"),
         (upsert(), INVALID, "FIELD_REQUIRED", "documents"),
         (
             upsert(document_pb2.Document(text="x")),

@@ -8,7 +8,8 @@ import pytest
 
 from core.documents import Document
 from shard.archive import Archive
-from shard.snapshot import Snapshot, Terms
+from shard.fetched import Terms
+from shard.snapshot import Snapshot
 from tests.fakes.publisher import Publisher, embed, token_of
 
 

@@ -13,9 +13,9 @@ import pytest
 
 ir_measures = pytest.importorskip("ir_measures", reason="measuring needs the extra `local`")
 
+from core.bootstrap import interval, paired_bootstrap  # noqa: E402
 from core.errors import BadEnvironment, InvalidInput  # noqa: E402
 from deploy.evaluation import charts  # noqa: E402
-from deploy.evaluation.bootstrap import interval, paired_bootstrap  # noqa: E402
 from deploy.evaluation.charts import Point  # noqa: E402
 from deploy.evaluation.evaluation import (  # noqa: E402
     Evaluation,

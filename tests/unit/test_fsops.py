@@ -76,7 +76,7 @@ def test_a_created_file_is_never_overwritten(tmp_path: Path) -> None:
 
 
 def test_what_a_crash_left_does_not_stand_in_the_way(tmp_path: Path) -> None:
-    (tmp_path / f".CURRENT.{os.getpid()}.tmp").write_bytes(b"half")
+    fsops.temporary_path(tmp_path / "CURRENT").write_bytes(b"half")
 
     fsops.replace_file(tmp_path / "CURRENT", b"whole")
 

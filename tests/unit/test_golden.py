@@ -7,15 +7,21 @@ import numpy as np
 import pytest
 
 from core.bm25 import Statistics
+from core.filters.parsing import parse
+from core.filters.schema import BOOL, NUMBER, UNKNOWN, Attribute, Schema
 from core.index_store import IndexStore
+from core.query_syntax import Constraint
 from core.ranking_wish import OPEN, Z_SCORE, FusionWish, RankingWish
-from shard.snapshot import Snapshot, Terms
+from core.vectors.kinds import IVF_SQ8
+from shard.fetched import Terms
+from shard.limits import Limits
+from shard.snapshot import Snapshot
 from tests.fakes.publisher import WRITTEN, embed, token_of
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
-@pytest.fixture(params=[1, 2, 3])
+@pytest.fixture(params=[1, 2, 3, 4])
 def snapshot(tmp_path: Path, request: pytest.FixtureRequest) -> Snapshot:
     """Each format, through the same path as in a shard."""
     index = IndexStore.open(GOLDEN / f"format-{request.param}")
@@ -43,6 +49,17 @@ def test_its_dense_leg_answers(snapshot: Snapshot) -> None:
     assert found[0].score == pytest.approx(1.0 if snapshot.manifest.format == 1 else 0.0)
 
 
+def test_it_says_how_its_vectors_are_searched(snapshot: Snapshot) -> None:
+    first, second = snapshot.manifest.segments
+
+    assert first.index is None
+    assert (second.index is None) == (snapshot.manifest.format < 4)
+    if second.index is not None:
+        assert (second.index.kind, second.index.recall) == (IVF_SQ8, 1.0)
+        assert snapshot.segments[1].index.kind.name == IVF_SQ8
+        assert snapshot.segments[1].index.effort == second.index.effort >= 1
+
+
 def test_its_manifest_is_written_as_it_was_read(snapshot: Snapshot) -> None:
     manifest = snapshot.manifest
     path = GOLDEN / f"format-{manifest.format}" / manifest.uid / "0" / "manifests" / manifest.name
@@ -67,7 +84,7 @@ def test_its_sparse_leg_answers(snapshot: Snapshot) -> None:
 def test_it_says_how_searches_rank(snapshot: Snapshot) -> None:
     ranked = RankingWish(FusionWish(method=Z_SCORE, k=7.0), window=50)
 
-    assert snapshot.manifest.search_defaults == (ranked if snapshot.manifest.format == 3 else OPEN)
+    assert snapshot.manifest.search_defaults == (ranked if snapshot.manifest.format > 2 else OPEN)
 
 
 def test_its_words_are_counted(snapshot: Snapshot) -> None:
@@ -89,6 +106,19 @@ def test_its_lexical_leg_answers(snapshot: Snapshot) -> None:
         assert sorted(candidate.id for candidate in found) == wanted
 
 
+def test_its_attributes_are_filtered_by(snapshot: Snapshot) -> None:
+    wanted = 'n > 1 AND flag AND tags : y AND s = "ä" AND when > 2026-01-01T00:00:00Z'
+    for text, ids in ((wanted, ["raft"]), ("flag : *", ["raft"]), ("NOT flag", ["galley"])):
+        found = snapshot.search_dense(embed("reeds"), 10, Limits(parse(text)))
+        assert [candidate.id for candidate in found] == ids
+
+
+def test_it_says_what_attributes_there_are(snapshot: Snapshot) -> None:
+    known = Schema((Attribute("n", NUMBER),), seen=(Attribute("flag", BOOL),))
+
+    assert snapshot.manifest.schema == (known if snapshot.manifest.format > 3 else UNKNOWN)
+
+
 def test_its_documents_are_read(snapshot: Snapshot) -> None:
     raft, title_only = snapshot.fetch(["raft", "kayak", "title-only"], None)
 
@@ -105,3 +135,12 @@ def test_its_documents_are_read(snapshot: Snapshot) -> None:
     assert (raft.passage.start_byte, raft.passage.end_byte) == (0, len("made of reeds ☃".encode()))
     assert len(raft.passage.token_ids) == 4
     assert title_only.passage is None
+
+
+def test_its_phrases_are_found(snapshot: Snapshot) -> None:
+    """Formats 1 to 3 do not know where words stand: texts are read."""
+    limits = Limits(constraint=Constraint(("made of reed",), ("reeds made",)))
+
+    assert [each.id for each in snapshot.search_lexical("reeds", 10, None, limits)] == ["raft"]
+    other = Limits(constraint=Constraint(("of made",)))
+    assert snapshot.search_lexical("reeds", 10, None, other) == []

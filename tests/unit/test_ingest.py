@@ -13,10 +13,11 @@ import pytest
 from sqlalchemy import Connection, select, update
 
 from core import fsops
-from core.analysis import query_terms
+from core.analysis import ENGLISH_ANALYZER
 from core.documents import Document
 from core.errors import Fenced, StorageFull
-from core.lexical import META, LexicalReader
+from core.lexical import LexicalReader
+from core.lexical_index import META
 from core.manifest import Manifest
 from core.ranking_wish import MIN_MAX, OPEN, FusionWish, RankingWish, RerankWish
 from core.segment import SPARSE, VECTORS
@@ -69,7 +70,9 @@ def lexical_ids(path: WritePath, directory: Path, query: str) -> int:
     """How many documents the published lexical index finds."""
     directory.mkdir()
     path.files().materialise(path.current().lexical, directory)
-    return len(LexicalReader.open(directory).search(query_terms(query), 1_000).sequences)
+    return len(
+        LexicalReader.open(directory).search(ENGLISH_ANALYZER.query_terms(query), 1_000).sequences
+    )
 
 
 async def suspects(path: WritePath) -> list[tuple[str, int, bool, str]]:

@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.analysis import query_terms
+import core.lexical_index
+from core.analysis import ENGLISH_ANALYZER, analyzer_of
 from core.errors import CorruptFile, StorageFull
-from core.lexical import META, LexicalReader, LexicalWriter
+from core.languages import LexicalSettings
+from core.lexical import LexicalReader, LexicalWriter
+from core.lexical_index import META
 
 Export = Callable[[], Path]
 
@@ -43,7 +46,9 @@ def found(directory: Path, query: str, limit: int = 10) -> list[int]:
 
 def search(reader: LexicalReader, query: str, limit: int = 10) -> list[int]:
     """Sequences of what is found if every term weighs its repetition alone."""
-    numbers: list[int] = reader.search(query_terms(query), limit).sequences.tolist()
+    numbers: list[int] = reader.search(
+        ENGLISH_ANALYZER.query_terms(query), limit
+    ).sequences.tolist()
     return numbers
 
 
@@ -196,6 +201,33 @@ def test_an_index_goes_on_from_exported_files(
     again.export(tmp_path / "next")
 
     assert sorted(found(tmp_path / "next", "ship")) == [2, 3]
+
+
+def test_an_index_without_places_of_words_goes_on_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema = core.lexical_index._schema
+    with monkeypatch.context() as patch:
+        patch.setattr(core.lexical_index, "_schema", lambda name, kept: schema(name, "freq"))
+        writer = LexicalWriter.open(tmp_path)
+        writer.put(1, "a", "", "ship")
+        writer.commit()
+        writer.close()
+
+    again = LexicalWriter.open(tmp_path)
+    again.put(2, "b", "", "ship")
+    again.commit()
+
+    reader = LexicalReader.open(tmp_path)
+    assert (reader.has_positions, sorted(search(reader, "ship"))) == (False, [1, 2])
+
+
+def test_an_index_of_another_language_is_not_opened(tmp_path: Path) -> None:
+    writer = LexicalWriter.open(tmp_path, analyzer_of(LexicalSettings("de")))
+    writer.commit()
+
+    with pytest.raises(CorruptFile):
+        LexicalReader.open(tmp_path)
 
 
 def test_what_was_not_committed_is_gone_after_closing(tmp_path: Path) -> None:

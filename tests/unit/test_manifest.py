@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from core.errors import CorruptFile, NewerFormat
+from core.languages import LexicalSettings
 from core.manifest import (
     FORMAT,
     EncoderEntry,
@@ -81,6 +82,13 @@ def test_what_was_written_in_an_earlier_format_stays_in_it() -> None:
 def test_search_defaults_are_written_only_where_something_is_said() -> None:
     assert "search_defaults" not in json.loads(MANIFEST.to_bytes())
     assert json.loads(RANKED.to_bytes())["search_defaults"]["fusion"]["method"] == "min-max"
+
+
+def test_settings_of_words_are_written_only_where_they_are_not_english() -> None:
+    german = replace(MANIFEST, lexical_settings=LexicalSettings("de", 2))
+
+    assert "lexical_settings" not in json.loads(MANIFEST.to_bytes())
+    assert Manifest.from_bytes(german.to_bytes()) == german
 
 
 def test_equal_manifests_have_equal_bytes() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from core.bm25 import Statistics
 from core.documents import shard_of
+from core.languages import LexicalSettings
 from shard.snapshot import Candidate, Snapshot
 from tests.fakes.publisher import Publisher
 
@@ -140,6 +141,23 @@ def test_a_shard_alone_counts_live_documents_only(tmp_path: Path) -> None:
     assert [id for id, _ in over([snapshot], "galley raft", 9)] == [
         id for id, _ in scan(shards.texts, "galley raft", 9)
     ]
+
+
+def test_a_boosted_title_scores_as_if_it_were_repeated(tmp_path: Path) -> None:
+    boosted = Publisher(tmp_path / "boosted", lexical=LexicalSettings("en", 2))
+    repeated = Publisher(tmp_path / "repeated")
+    for number in range(40):
+        title, text = f"galley {WORDS[number % 5]}", " ".join([*WORDS[: number % 4], "raft"])
+        boosted.put(f"d{number}", text, title=title)
+        repeated.put(f"d{number}", text, title=f"{title} {title} {title}")
+    found: list[Found] = []
+    for publisher in (boosted, repeated):
+        snapshot = Snapshot.open(
+            publisher.store, publisher.publish(), tmp_path / f"view-{len(found)}", None
+        )
+        found.append(matched(snapshot.search_lexical("raft galley mast", 25)))
+
+    assert found[0] == found[1], "to the last bit"
 
 
 def test_every_tie_with_the_last_is_kept_and_the_first_ids_win(tmp_path: Path) -> None:

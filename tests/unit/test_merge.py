@@ -7,8 +7,18 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.manifest import SegmentEntry
-from indexer.merge import MergePolicy, all_rows, choose, dead_rows, level_of, live_rows
+from core.manifest import IndexEntry, SegmentEntry
+from indexer.merge import (
+    MergePolicy,
+    all_rows,
+    choose,
+    choose_quick,
+    choose_slow,
+    dead_rows,
+    level_of,
+    live_passages,
+    live_rows,
+)
 
 POLICY = MergePolicy(fanout=4, floor_rows=100, most_rows=10_000)
 
@@ -103,3 +113,77 @@ def test_levels_grow_by_the_fanout() -> None:
 
 def test_dead_rows_count_documents_and_passages() -> None:
     assert dead_rows(segment("a", 10, dead=3)) == 3 + 3
+
+
+SEALING = MergePolicy(
+    fanout=4, floor_rows=100, quick_rows=800, most_rows=40_000, seal_rows=1_000, sealed_fanout=3
+)
+
+
+def sealed(name: str, documents: int, *, dead: int = 0) -> SegmentEntry:
+    return replace(segment(name, documents, dead=dead), index=IndexEntry("ivf_pq", 8, 0.98, 200))
+
+
+def test_fresh_segments_are_sealed_once_they_hold_enough_together() -> None:
+    fresh = [segment("a", 400), segment("b", 300), segment("c", 299)]
+
+    assert choose_slow([*fresh, sealed("old", 5_000)], SEALING) == ()
+    assert choose_slow([*fresh, segment("d", 1)], SEALING) == ("d", "c", "b", "a")
+
+
+def test_a_quick_merge_neither_seals_nor_touches_what_is_sealed() -> None:
+    large = [segment(name, 300) for name in "abcd"]
+
+    assert choose_quick([segment(name, 1) for name in "abcd"], SEALING) == tuple("abcd")
+    # Two of 600 rows do not fit into 800.
+    assert choose_quick(large, SEALING) == ()
+    assert choose_quick([sealed(name, 50) for name in "abcd"], SEALING) == ()
+    small = replace(SEALING, seal_rows=100)
+    assert choose_quick([segment(name, 40) for name in "abcd"], small) == ()
+
+
+def test_sealed_segments_have_levels_of_their_own() -> None:
+    first = [sealed(name, 1_500) for name in "ab"]
+
+    assert choose_slow([*first, sealed("big", 6_000)], SEALING) == ()
+    assert choose_slow([*first, sealed("big", 6_000), sealed("c", 1_900)], SEALING) == tuple("abc")
+
+
+def test_a_sealed_segment_that_is_mostly_dead_is_rewritten_alone() -> None:
+    assert choose_slow([sealed("a", 2_000, dead=1_001), sealed("b", 2_000)], SEALING) == ("a",)
+    assert choose_slow([sealed("a", 2_000, dead=999), sealed("b", 2_000)], SEALING) == ()
+
+
+def test_nothing_is_sealed_where_every_vector_is_to_be_searched() -> None:
+    never = replace(SEALING, seal_rows=0)
+    segments = [segment(name, 2_000) for name in "abc"]
+
+    assert choose_slow(segments, never) == ()
+    assert choose_slow([*segments, segment("d", 2_000)], never) == tuple("abcd")
+
+
+@given(st.lists(st.integers(1, 700), max_size=100))
+def test_sealing_keeps_segments_few_and_what_is_searched_one_by_one_small(
+    sizes: list[int],
+) -> None:
+    segments: list[SegmentEntry] = []
+    for number, size in enumerate(sizes):
+        segments.append(segment(f"new-{number}", size))
+        for steps in range(20):
+            quick = choose_quick(segments, SEALING)
+            chosen = quick or choose_slow(segments, SEALING)
+            if not chosen:
+                break
+            old = [each for each in segments if each.id in chosen]
+            made = merged(old, chosen, f"merged-{number}-{steps}")[0]
+            if live_passages(made) >= SEALING.seal_rows:
+                assert not quick
+                made = replace(made, index=IndexEntry("ivf_pq", 8, 0.98, 200))
+            segments = [each for each in segments if each.id not in chosen] + [made]
+        else:
+            raise AssertionError("merging does not end")
+    fresh = [each for each in segments if each.index is None]
+    assert sum(live_passages(each) for each in fresh) < SEALING.seal_rows
+    assert sum(live_passages(each) for each in segments) == sum(sizes)
+    # 70,000 rows at most: levels up to 2,000, 6,000, 18,000, 54,000 and above, 2 of each.
+    assert len(segments) - len(fresh) <= 2 * 5 + 70_000 // 20_000

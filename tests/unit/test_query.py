@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from core.errors import InvalidInput, Unsupported
+from core.errors import InvalidInput
 from core.ranking_wire import METHOD_TO_PROTO
 from core.ranking_wish import MIN_MAX, OPEN, FusionWish, RankingWish, RerankWish
 from gateway.config import GatewayConfig
@@ -187,6 +187,11 @@ def test_a_bad_request_is_refused_by_field(fields: dict[str, Any], reason: str, 
     assert field in str(refusal.value)
 
 
-def test_a_filter_is_refused_rather_than_ignored() -> None:
-    with pytest.raises(Unsupported, match="filter"):
-        query_from_proto(request(filter='lang = "en"'), CONFIG)
+def test_a_filter_is_read_at_once() -> None:
+    assert str(query_from_proto(request(filter=" lang='en'  draft"), CONFIG).filter) == (
+        'lang = "en" AND draft'
+    )
+    assert query_from_proto(request(), CONFIG).filter is None
+    with pytest.raises(InvalidInput, match="at character 7") as refusal:
+        query_from_proto(request(filter="lang ="), CONFIG)
+    assert (refusal.value.reason, refusal.value.field) == ("INVALID_FILTER", "filter")

@@ -12,13 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from core.analysis import words_of
+from core.analysis import ENGLISH_ANALYZER
 from core.documents import AttributeValue, Document
 from core.errors import CorruptFile, TriremeError
 from core.merging import merge_segments
 from core.searching import heaviest_documents, nearest_documents
-from core.segment import FILES, SPARSE, Segment, pack_dead, write_segment
+from core.segment import FILES, SPARSE, Segment, pack_dead
 from core.segment_tables import StoredDocument, StoredPassage, keys_of
+from core.segment_writing import write_segment
 from core.similarity import SIMILARITIES
 from core.sparse import Postings
 from core.wire import document_to_proto
@@ -235,10 +236,10 @@ def test_merging_keeps_what_is_alive_in_order_of_sequence(tmp_path: Path) -> Non
 
     paths = merge_segments(
         [kill(late, tmp_path, "d"), kill(early, tmp_path, "x")], tmp_path / "merged"
-    )
+    ).paths
     merged = Segment.open({path.name: path for path in paths})
 
-    assert merged.ids == ["a", "b", "c"]
+    assert list(merged.ids) == ["a", "b", "c"]
     assert merged.documents["sequence"].to_pylist() == [1, 2, 10]
     assert merged.vectors.tolist() == [axis(0), axis(2), axis(3)]
     assert [row and merged.best_passage(row, None) is None for row in (1, 2)] == [True, False]
@@ -251,14 +252,16 @@ def test_words_and_lengths_move_with_their_documents(tmp_path: Path) -> None:
     buried = kill(late, tmp_path, "gone")
     (tmp_path / "merged").mkdir()
 
-    paths = merge_segments([buried, early], tmp_path / "merged")
+    paths = merge_segments([buried, early], tmp_path / "merged").paths
     merged = Segment.open({path.name: path for path in paths})
 
     assert (late.live_length, buried.live_length) == (2 + 1, 2)
     assert (merged.lengths.tolist(), merged.live_length) == ([3, 2], 3 + 2)
     offsets, words = merged.words
     own = [words[a:b].tolist() for a, b in itertools.pairwise(offsets)]
-    assert own == [words_of("", text)[0].tolist() for text in ("now three words", "two words")]
+    assert own == [
+        ENGLISH_ANALYZER.words_of("", text)[0].tolist() for text in ("now three words", "two words")
+    ]
 
 
 def test_the_sparse_leg_ranks_documents_by_their_heaviest_passage(tmp_path: Path) -> None:
@@ -319,7 +322,7 @@ def test_merging_keeps_the_weights_of_live_passages(tmp_path: Path) -> None:
     ]
     (tmp_path / "merged").mkdir()
 
-    paths = merge_segments(segments, tmp_path / "merged")
+    paths = merge_segments(segments, tmp_path / "merged").paths
     merged = Segment.open({path.name: path for path in paths})
 
     assert merged.postings == 4
@@ -342,7 +345,7 @@ def test_merging_dead_segments_gives_an_empty_one(tmp_path: Path) -> None:
     segment = kill(Segment.open(write(tmp_path / "s", {"a": [axis(0)]})), tmp_path, "a")
     (tmp_path / "merged").mkdir()
 
-    paths = merge_segments([segment], tmp_path / "merged")
+    paths = merge_segments([segment], tmp_path / "merged").paths
     merged = Segment.open({path.name: path for path in paths})
 
     assert len(merged.documents) == 0

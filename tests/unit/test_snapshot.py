@@ -13,7 +13,8 @@ from core.index_store import IndexStore
 from core.manifest import Manifest, SegmentEntry
 from core.segment import Segment
 from core.similarity import SIMILARITIES
-from shard.snapshot import Candidate, Snapshot, Terms
+from shard.fetched import Terms
+from shard.snapshot import Candidate, Snapshot
 from tests.fakes.publisher import Publisher, embed, token_of, weigh
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +21,7 @@ from indexer.changes import (
     contents,
     first_chain,
     fold,
+    next_chain,
 )
 
 START = first_chain("uid", 0)
@@ -61,6 +65,20 @@ def test_a_fold_in_two_runs_is_the_fold_in_one(
 
 def test_a_feed_follows_itself() -> None:
     check_follows(0, START, feed_of([("a", UPSERT), ("a", DELETE), ("b", UPSERT)]))
+
+
+@given(
+    id=st.text(),
+    content=st.tuples(st.text(), st.text(), st.text(), st.integers(0)),
+    version=st.integers(1),
+)
+def test_a_chain_is_the_digest_of_a_list_in_json(
+    id: str, content: tuple[str, str, str, int], version: int
+) -> None:
+    chain = next_chain(START, id=id, version=version, op=UPSERT, content=content)
+
+    text = json.dumps([START, id, version, UPSERT, *content], ensure_ascii=False)
+    assert chain == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_a_gap_is_not_passed_over() -> None:

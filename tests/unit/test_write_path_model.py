@@ -15,6 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from core.documents import Document
 from core.ranking_wish import OPEN, RankingWish
+from core.vectors.kinds import IVF_SQ8
+from core.vectors.settings import VectorSettings
 from indexer import changes
 from indexer.passages import windows
 from tests.fakes import models
@@ -60,16 +62,24 @@ class WritePathModel(RuleBasedStateMachine):
         super().__init__()
         self.directory = tempfile.TemporaryDirectory()
         self.runner = asyncio.Runner()
-        self.path = self.run(
-            # Tiny batches and fan-out, so that few documents make many generations and merges.
-            WritePath.create(
-                Path(self.directory.name), sparse=True, batch_documents=3, merge_fanout=2
-            )
-        )
+        self.path = self.run(self.create())
         self.truth: dict[str, tuple[int, str]] = {}
         self.ranking = OPEN
         self.writes: dict[str, int] = {}
         self.checked: set[str] = set()
+
+    def create(self) -> Coroutine[Any, Any, WritePath]:
+        """Tiny batches, fan-out and segments: few documents make many generations and merges.
+
+        Segments are sealed from 4 passages on.
+        """
+        return WritePath.create(
+            Path(self.directory.name),
+            sparse=True,
+            vector_index=VectorSettings(kind=IVF_SQ8, seal_rows=4),
+            batch_documents=3,
+            merge_fanout=2,
+        )
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         return self.runner.run(work)
@@ -119,11 +129,7 @@ class WritePathModel(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         self.run(self.path.close())
-        self.path = self.run(
-            WritePath.create(
-                Path(self.directory.name), sparse=True, batch_documents=3, merge_fanout=2
-            )
-        )
+        self.path = self.run(self.create())
 
     @precondition(lambda self: self.truth)
     @rule(data=st.data())
