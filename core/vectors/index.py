@@ -40,8 +40,9 @@ _FEW_ROWS = 1024
 # Below this share of the rows an index looks at more of them than there are to be found.
 _SMALL_SHARE = 1 / 32
 _SPARE = 32
-# What a search that comes upon too few rows multiplies its effort by before it goes exact.
-_FURTHER = (1, 8)
+# What a search that comes upon too few rows multiplies its effort by, in the end to all lists,
+# before it goes exact: reading every code of an index costs less than every vector beside it.
+_FURTHER = (1, 8, 64, 4096)
 _BLOCK = 8192
 
 

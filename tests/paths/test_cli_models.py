@@ -36,7 +36,7 @@ async def test_a_collection_is_made_with_the_models_that_are_named(
     code, _, errors = await trireme("index", name, str(file), *MODELS, *at, journals=tmp_path)
     assert (code, errors) == (0, "")
 
-    code, output, _ = await trireme("status", *at, journals=tmp_path)
+    code, output, _ = await trireme("status", name, *at, journals=tmp_path)
     assert code == 0
     assert "bi_dot:1 32d dot + sparse_encoder:1" in " ".join(output.split())
 
