@@ -40,6 +40,8 @@ _FEW_ROWS = 1024
 # Below this share of the rows an index looks at more of them than there are to be found.
 _SMALL_SHARE = 1 / 32
 _SPARE = 32
+# Codes rank the very nearest loosely: with fewer wanted, as many candidates are scored as for this.
+_LEAST_WANTED = 100
 # What a search that comes upon too few rows multiplies its effort by, in the end to all lists,
 # before it goes exact: reading every code of an index costs less than every vector beside it.
 _FURTHER = (1, 8, 64, 4096)
@@ -162,7 +164,7 @@ class VectorIndex:
     def _fetched(self, count: int) -> int:
         if self.kind.fetched == 1.0 and self.engine.exact:
             return count
-        return round(count * self.kind.fetched) + _SPARE
+        return round(max(count, _LEAST_WANTED) * self.kind.fetched) + _SPARE
 
     def _scores(self, found: Vectors) -> Vectors:
         """What FAISS returns as scores: it squares L2 distances and negates nothing."""
