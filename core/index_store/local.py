@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -111,15 +112,16 @@ class LocalEngine:
 
     def listed(self, folder: str) -> list[Stored]:
         now, found = time.time(), []
-        for path in sorted((self._root / folder).rglob("*")):
-            try:
-                status = path.stat()
-            except FileNotFoundError:
-                continue
-            if path.is_file():
-                key = str(path.relative_to(self._root))
+        for directory, _, names in os.walk(self._root / folder):
+            inside = os.path.relpath(directory, self._root)
+            for name in names:
+                try:
+                    status = os.stat(os.path.join(directory, name))
+                except FileNotFoundError:
+                    continue
+                key = os.path.normpath(os.path.join(inside, name))
                 found.append(Stored(key, status.st_size, now - status.st_ctime))
-        return found
+        return sorted(found, key=lambda stored: stored.key)
 
     def remove(self, keys: Iterable[str]) -> None:
         for key in keys:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from core import fsops
@@ -13,6 +14,7 @@ from core.manifest import FileEntry, Manifest, SegmentEntry, sha256_of
 from core.segment import Segment
 
 _MUTABLE = "meta.json"
+_MANIFEST_NAME = re.compile(r"(\d+)-(\d+)\.json")
 
 
 class ShardStore:
@@ -92,13 +94,7 @@ class ShardStore:
 
     def manifests(self) -> list[Manifest]:
         """Every manifest that can be read, published or not, by ascending (epoch, generation)."""
-        found = []
-        for name in self._manifest_names():
-            try:
-                found.append(self._read_manifest(name))
-            except (CorruptFile, NewerFormat):
-                continue
-        return sorted(found, key=lambda manifest: manifest.order)
+        return list(self._newest_first())[::-1]
 
     def previous(self, manifest: Manifest) -> Manifest | None:
         """The manifest that was published before another, None if it is gone."""
@@ -144,9 +140,7 @@ class ShardStore:
         current = self.read_current()
         if current is None:
             return garbage.Cleared()
-        manifests = self.manifests()
-        older = [manifest for manifest in manifests if manifest.order <= current.order]
-        retained = older[-keep:] + manifests[len(older) :]
+        retained = self._retained(current, keep)
         needed = {f"{self._manifests}/{manifest.name}" for manifest in retained}
         needed |= {self._wanted(file).key for each in retained for file in each.files()}
         found = self._engine.listed(self._manifests) + self._engine.listed(self._files)
@@ -154,6 +148,23 @@ class ShardStore:
         if not dry_run:
             self._engine.remove(cleared.keys)
         return cleared
+
+    def _retained(self, current: Manifest, keep: int) -> list[Manifest]:
+        retained, up_to_current = [], 0
+        # There may be hundreds, and reading one takes milliseconds.
+        for manifest in self._newest_first():
+            retained.append(manifest)
+            up_to_current += manifest.order <= current.order
+            if up_to_current == keep:
+                break
+        return retained
+
+    def _newest_first(self) -> Iterator[Manifest]:
+        for name in sorted(self._manifest_names(), key=_order_of, reverse=True):
+            try:
+                yield self._read_manifest(name)
+            except (CorruptFile, NewerFormat):
+                continue
 
     def _wanted(self, entry: FileEntry) -> Wanted:
         return Wanted(f"{self._files}/{entry.sha256}", entry)
@@ -163,7 +174,7 @@ class ShardStore:
 
     def _manifest_names(self) -> list[str]:
         names = [each.key.rpartition("/")[2] for each in self._engine.listed(self._manifests)]
-        return [name for name in names if name[0].isdigit() and name.endswith(".json")]
+        return [name for name in names if _MANIFEST_NAME.fullmatch(name)]
 
     def _read_manifest(self, name: str) -> Manifest:
         key = f"{self._manifests}/{name}"
@@ -179,6 +190,12 @@ class ShardStore:
         if manifest.name != name:
             raise CorruptFile(f"{self._where(key)} holds another manifest, {manifest.name}")
         return manifest
+
+
+def _order_of(name: str) -> tuple[int, int]:
+    """`Manifest.order` of the manifest that has this name."""
+    generation, _, epoch = name.removesuffix(".json").partition("-")
+    return int(epoch), int(generation)
 
 
 def check_counts(segment: Segment, entry: SegmentEntry) -> None:
