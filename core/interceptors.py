@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 import time
@@ -41,6 +40,17 @@ class CallMetrics:
         self.in_flight = Gauge(
             f"trireme_{role}_calls_in_flight", "Calls not yet finished.", registry=registry
         )
+
+    def begin(self) -> float:
+        """Counts a call that has arrived; returns what `end` wants to know."""
+        self.in_flight.inc()
+        return time.perf_counter()
+
+    def end(self, method: str, begun: float, code: str) -> None:
+        """Counts a call that has ended with a status code, such as `OK`."""
+        self.in_flight.dec()
+        self.seconds.labels(method).observe(time.perf_counter() - begun)
+        self.total.labels(method, code).inc()
 
 
 class Boundary(grpc.aio.ServerInterceptor):
@@ -112,35 +122,36 @@ class _Counted:
         self._metrics = metrics
         self._method = method
         self._context = context
-        self._started = 0.0
+        self._begun = 0.0
 
     async def __aenter__(self) -> None:
-        self._started = time.perf_counter()
-        self._metrics.in_flight.inc()
+        self._begun = self._metrics.begin()
 
     async def __aexit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        self._metrics.in_flight.dec()
-        self._metrics.seconds.labels(self._method).observe(time.perf_counter() - self._started)
-        status = self._status(error)
+        status = _status(error, self._method)
         code = status.code if status is not None else self._context.code() or grpc.StatusCode.OK
-        self._metrics.total.labels(self._method, getattr(code, "name", str(code))).inc()
+        self._metrics.end(self._method, self._begun, getattr(code, "name", str(code)))
         if status is not None:
             await self._context.abort_with_status(status)
 
-    def _status(self, error: BaseException | None) -> Any:
-        """The status to end the call with; None if it went well, was aborted or was cancelled."""
-        if error is None or isinstance(
-            error, asyncio.CancelledError | grpc.aio.AbortError | GeneratorExit
-        ):
-            return None
-        if isinstance(error, TriremeError):
-            return status_of(error)
-        request_id = uuid.uuid4().hex
-        log.error(
-            "call failed unexpectedly",
-            extra={"method": self._method, "request_id": request_id},
-            exc_info=error,
-        )
-        return status_of(
-            TriremeError("something failed on our side", remedy=f"report request id {request_id}")
-        )
+
+def failure_status(error: Exception, method: str) -> grpc.Status:
+    """What a caller is told of a failure; one that is not ours is logged under a request id."""
+    if isinstance(error, TriremeError):
+        return status_of(error)
+    request_id = uuid.uuid4().hex
+    log.error(
+        "call failed unexpectedly",
+        extra={"method": method, "request_id": request_id},
+        exc_info=error,
+    )
+    return status_of(
+        TriremeError("something failed on our side", remedy=f"report request id {request_id}")
+    )
+
+
+def _status(error: BaseException | None, method: str) -> Any:
+    """The status to end the call with; None if it went well, was aborted or was cancelled."""
+    if not isinstance(error, Exception) or isinstance(error, grpc.aio.AbortError):
+        return None
+    return failure_status(error, method)

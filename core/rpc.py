@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -19,6 +19,8 @@ from core.errors import BadEnvironment, Overloaded, TriremeError
 
 MAX_RECEIVE_BYTES = 16 * 1024 * 1024
 ERROR_DOMAIN = "trireme"
+_STATUS_KEY = "grpc-status-details-bin"
+_CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
 # The three keepalive settings belong together: without `ping_timeout_ms` a stopped peer is noticed
 # only after a minute. The server must allow pings as often as clients send them.
@@ -89,6 +91,26 @@ def reason_of(error: grpc.RpcError) -> str:
         if detail.Unpack(info) and info.domain == ERROR_DOMAIN:
             return str(info.reason)
     return ""
+
+
+def lost(why: str) -> grpc.aio.AioRpcError:
+    """What gRPC itself raises for a call whose peer has gone."""
+    nothing = grpc.aio.Metadata()
+    return grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, nothing, nothing, details=why)
+
+
+def packed_status(status: grpc.Status) -> bytes:
+    """The google.rpc.Status in one of `status_of`, serialised."""
+    ((_, packed),) = status.trailing_metadata
+    return bytes(packed)
+
+
+def error_of(packed: bytes) -> grpc.aio.AioRpcError:
+    """The failure of a call from its serialised google.rpc.Status."""
+    status = status_pb2.Status.FromString(packed)
+    trailing = grpc.aio.Metadata((_STATUS_KEY, packed))
+    code = _CODES[status.code]
+    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details=status.message)
 
 
 class RoleServer:

@@ -34,7 +34,7 @@ async def read_attribute(
     gathered = await gather(
         [target for target in view.targets if target.shard in wanted],
         GROUP,
-        lambda t, s: s.ReadAttribute(ask(t), timeout=deadline.remaining()),
+        lambda target, line: line.read_attribute(ask(target), deadline.remaining()),
     )
     values = {
         id: value_from_proto(value)

@@ -11,10 +11,10 @@ import grpc
 
 from core.errors import ShardUnavailable
 from core.rpc import reason_of
+from gateway.line import Line
 from gateway.query import Degradation
 from gateway.replicas import Reply
 from gateway.view import Target
-from trireme.shard.v1 import shard_pb2_grpc
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,28 +28,17 @@ class Gathered(Generic[Reply]):
 async def gather(
     targets: Sequence[Target],
     stage: str,
-    call: Callable[[Target, shard_pb2_grpc.ShardServiceAsyncStub], Awaitable[Reply]],
+    call: Callable[[Target, Line], Awaitable[Reply]],
 ) -> Gathered[Reply]:
     """Makes a call to every target, each to whichever of its replicas answers best."""
-
-    async def ask(target: Target, even_silent: bool) -> Reply:
-        return await target.ask(
-            stage, lambda peer: call(target, peer.stub), even_silent=even_silent
-        )
-
-    return await gather_from(targets, stage, ask)
-
-
-async def gather_from(
-    targets: Sequence[Target], stage: str, ask: Callable[[Target, bool], Awaitable[Reply]]
-) -> Gathered[Reply]:
-    """Has `ask` ask every target; its second argument is whether to ask silent replicas too."""
     # Nobody waits for a shard that has fallen silent, unless there is nobody else to wait for.
     even_silent = all(target.is_silent for target in targets)
 
     async def outcome(target: Target) -> Reply | Degradation:
         try:
-            return await ask(target, even_silent)
+            return await target.ask(
+                stage, lambda peer: call(target, peer.line), even_silent=even_silent
+            )
         except ShardUnavailable as error:
             return _missing(stage, target, error.reason, error.message)
         except grpc.aio.AioRpcError as error:

@@ -18,7 +18,7 @@ from core.errors import InvalidInput, NoSuchLeg, OutOfTime, ShardUnavailable, Tr
 from gateway import planning, scatter, trace
 from gateway.encoder import EncodedQuery, EncodedTerms, QueryEncoder
 from gateway.query import DENSE, LEXICAL, SPARSE, Degradation, FilterPlan, Query
-from gateway.scatter import DenseCalls, Leg, LikelyHeads, Meaning
+from gateway.scatter import Leg, LikelyHeads, Meaning
 from gateway.statistics import Statistics, gather_statistics
 from gateway.trace import Trace
 from gateway.view import View
@@ -98,9 +98,8 @@ class _Run:
             lexical = _started(self._lexical(), stack)
             sparse = _started(self._sparse(weighing), stack)
             _started(self._guess(lexical, sparse), stack)
-            calls = self._open_dense(stack)
             encoded = await encoding
-            dense = await self._dense(calls, encoded)
+            dense = await self._dense(encoded)
             legs = {DENSE: dense, LEXICAL: await lexical, SPARSE: await sparse}
             weighed = await weighing
         found = {name: leg for name, leg in legs.items() if leg is not None}
@@ -149,19 +148,13 @@ class _Run:
         self._diary.degrade(missing)
         return found
 
-    def _open_dense(self, stack: ExitStack) -> DenseCalls | None:
-        if DENSE not in self._wanted:
+    async def _dense(self, encoded: EncodedQuery | None) -> Leg | None:
+        if encoded is None:
             return None
-        calls = DenseCalls(self._view, self._deadline)
-        stack.callback(calls.close)
-        return calls
-
-    async def _dense(self, calls: DenseCalls | None, encoded: EncodedQuery | None) -> Leg | None:
-        if calls is None or encoded is None:
-            return None
-        vector, query = encoded.vector, self._query
+        view, query, vector = self._view, self._query, encoded.vector
         return await self._search(
-            trace.DENSE, lambda patience: calls.ask(vector, query, self._likely, patience)
+            trace.DENSE,
+            lambda patience: scatter.ask_dense(view, vector, query, self._likely, patience),
         )
 
     async def _sparse(self, weighing: asyncio.Future[EncodedTerms | None]) -> Leg | None:

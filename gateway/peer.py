@@ -14,6 +14,7 @@ from core.filters.schema import Schema
 from core.filters.wire import schema_from_proto
 from core.names import Names
 from core.rpc import open_channel
+from gateway.line import Line
 from gateway.pulse import Pulse
 from gateway.recent import Recent
 from trireme.shard.v1 import shard_pb2, shard_pb2_grpc
@@ -42,9 +43,10 @@ class Peer:
         self.in_flight = 0
         self.pulse = Pulse(address, self._probe, silent)
         self._channel = open_channel(address)
-        self.stub: shard_pb2_grpc.ShardServiceAsyncStub = shard_pb2_grpc.ShardServiceStub(
+        self._stub: shard_pb2_grpc.ShardServiceAsyncStub = shard_pb2_grpc.ShardServiceStub(
             self._channel
         )
+        self.line = Line(self._stub)
         self._health = health_pb2_grpc.HealthStub(self._channel)
         self._changed = changed
         self._hedge_quantile = hedge_quantile
@@ -61,7 +63,9 @@ class Peer:
         """Follows the shard for ever."""
         while True:
             try:
-                async for message in self.stub.Watch(shard_pb2.WatchRequest(), wait_for_ready=True):
+                async for message in self._stub.Watch(
+                    shard_pb2.WatchRequest(), wait_for_ready=True
+                ):
                     self._apply(message)
             except grpc.aio.AioRpcError as error:
                 if self.connected:
@@ -75,6 +79,7 @@ class Peer:
     async def close(self) -> None:
         """Lets go of it."""
         await self.pulse.stop()
+        await self.line.close()
         await self._channel.close()
 
     async def _probe(self, seconds: float) -> bool:

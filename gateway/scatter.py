@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import repeat
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,16 +15,13 @@ from core.encoding import SparseVector
 from core.ranking_wish import RRF
 from gateway.filtering import summed
 from gateway.fusion import Candidate, Fused, fuse, merge
-from gateway.gathering import Gathered, gather, gather_from
-from gateway.peer import Peer
+from gateway.gathering import Gathered, gather
 from gateway.query import DENSE, LEXICAL, SPARSE, Degradation, Fetched, LegPlan, Query
 from gateway.view import Target, View
 from trireme.shard.v1 import shard_pb2
 from trireme.v1 import filter_pb2
 
 Vector = NDArray[np.float32]
-DenseCall = Any  # grpc.aio.StreamUnaryCall[OpenDenseRequest, OpenDenseResponse]
-_NOT_OPENED: tuple[Peer | None, DenseCall] = (None, None)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,7 +88,9 @@ async def ask_lexical(
         )
 
     gathered = await gather(
-        view.targets, "lexical", lambda t, s: s.SearchLexical(ask(t), timeout=deadline.remaining())
+        view.targets,
+        "lexical",
+        lambda target, line: line.search_lexical(ask(target), deadline.remaining()),
     )
     return _leg(LEXICAL, gathered, query.window)
 
@@ -115,68 +112,43 @@ async def ask_sparse(view: View, terms: SparseVector, query: Query, deadline: De
         )
 
     gathered = await gather(
-        view.targets, "sparse", lambda t, s: s.SearchSparse(ask(t), timeout=deadline.remaining())
+        view.targets,
+        "sparse",
+        lambda target, line: line.search_sparse(ask(target), deadline.remaining()),
     )
     return _leg(SPARSE, gathered, query.window)
 
 
-class DenseCalls:
-    """The dense leg's calls, opened before the query's vector is known.
+async def ask_dense(
+    view: View, vector: Vector, query: Query, likely: LikelyHeads, deadline: Deadline
+) -> Leg:
+    """The dense leg: the best documents of every shard. `vector` is float32 [dimension].
 
-    Setting a call up takes about a millisecond that is then not spent while somebody waits.
+    Where `likely` says so, a shard adds the documents that it guesses will be wanted in full.
     """
+    packed = vector.astype("<f4", copy=False).tobytes()
 
-    def __init__(self, view: View, deadline: Deadline) -> None:
-        self._view = view
-        self._calls: dict[int, tuple[Peer, DenseCall]] = {}
-        for target in view.targets:
-            for peer in target.order()[:1]:
-                call = peer.stub.OpenDense(timeout=deadline.remaining())
-                self._calls[target.shard] = (peer, call)
+    def ask(target: Target) -> shard_pb2.SearchDenseRequest:
+        return shard_pb2.SearchDenseRequest(
+            collection=view.collection,
+            generation=target.generation,
+            vector=packed,
+            limit=query.window,
+            encoder_fingerprint=view.encoder.fingerprint,
+            likely_head=likely.get(target.shard),
+            filter=query.filter_text,
+            constraint=constraint_to_proto(query.constraint),
+        )
 
-    async def ask(
-        self, vector: Vector, query: Query, likely: LikelyHeads, deadline: Deadline
-    ) -> Leg:
-        """The best documents of every shard. `vector` is float32 [dimension].
-
-        Where `likely` says so, a shard adds the documents that it guesses will be wanted in full.
-        """
-        packed = vector.astype("<f4", copy=False).tobytes()
-
-        async def ask(target: Target, even_silent: bool) -> shard_pb2.OpenDenseResponse:
-            opened, call = self._calls.get(target.shard, _NOT_OPENED)
-            request = shard_pb2.OpenDenseRequest(
-                collection=self._view.collection,
-                generation=target.generation,
-                vector=packed,
-                limit=query.window,
-                encoder_fingerprint=self._view.encoder.fingerprint,
-                likely_head=likely.get(target.shard),
-                filter=query.filter_text,
-                constraint=constraint_to_proto(query.constraint),
-            )
-
-            async def send(peer: Peer) -> shard_pb2.OpenDenseResponse:
-                used = call
-                if peer is not opened or used.done():  # it was lost meanwhile, and may be back
-                    used = peer.stub.OpenDense(timeout=deadline.remaining())
-                async with asyncio.timeout(deadline.remaining()):
-                    await used.write(request)
-                    reply: shard_pb2.OpenDenseResponse = await used
-                    return reply
-
-            return await target.ask("dense", send, first=opened, even_silent=even_silent)
-
-        gathered = await gather_from(self._view.targets, "dense", ask)
-        head = {
-            found.id: _fetched(found) for reply in gathered.replies.values() for found in reply.head
-        }
-        return replace(_leg(DENSE, gathered, query.window), head=head)
-
-    def close(self) -> None:
-        """Ends the calls that nobody waits for any more."""
-        for _, call in self._calls.values():
-            call.cancel()
+    gathered = await gather(
+        view.targets,
+        "dense",
+        lambda target, line: line.search_dense(ask(target), deadline.remaining()),
+    )
+    head = {
+        found.id: _fetched(found) for reply in gathered.replies.values() for found in reply.head
+    }
+    return replace(_leg(DENSE, gathered, query.window), head=head)
 
 
 async def fetch(
@@ -221,7 +193,7 @@ async def fetch(
 
     targets = [target for target in view.targets if target.shard in wanted]
     gathered = await gather(
-        targets, "fetch", lambda t, s: s.Fetch(ask(t), timeout=deadline.remaining())
+        targets, "fetch", lambda target, line: line.fetch(ask(target), deadline.remaining())
     )
     fetched = {
         found.id: _fetched(found)
@@ -234,7 +206,7 @@ async def fetch(
 def _leg(
     name: str,
     gathered: Gathered[shard_pb2.SearchLexicalResponse]
-    | Gathered[shard_pb2.OpenDenseResponse]
+    | Gathered[shard_pb2.SearchDenseResponse]
     | Gathered[shard_pb2.SearchSparseResponse],
     limit: int,
 ) -> Leg:

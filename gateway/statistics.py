@@ -31,7 +31,7 @@ async def gather_statistics(
     gathered = await gather(
         view.targets,
         trace.STATISTICS,
-        lambda t, s: s.CountTerms(ask(t), timeout=deadline.remaining()),
+        lambda target, line: line.count_terms(ask(target), deadline.remaining()),
     )
     total = added_up(reply.statistics for reply in gathered.replies.values())
     return total if total.document_count else None, gathered.missing

@@ -27,15 +27,8 @@ class Target:
     generation: int = 0
     sequence: int = 0
 
-    async def ask(
-        self,
-        kind: str,
-        call: Call[Reply],
-        *,
-        first: Peer | None = None,
-        even_silent: bool = False,
-    ) -> Reply:
-        """The shard's answer to a call, from `first` if that is given and answers.
+    async def ask(self, kind: str, call: Call[Reply], *, even_silent: bool = False) -> Reply:
+        """The shard's answer to a call.
 
         Raises ShardUnavailable if no replica is there, AioRpcError or TimeoutError.
         """
@@ -44,8 +37,6 @@ class Target:
             if even_silent or not holder.peer.pulse.silent:
                 return await watched(holder.peer, call)
         order = self.order(even_silent=even_silent)
-        if first is not None and first in order:
-            order.sort(key=lambda peer: peer is not first)
         return await self.replicas.ask(order, (self.epoch, self.generation), kind, call)
 
     def order(self, *, even_silent: bool = False) -> list[Peer]:

@@ -12,6 +12,7 @@ from core.index_store import IndexStore, Location
 from core.interceptors import Boundary
 from core.rpc import RoleServer
 from shard.adoption import Adoption
+from shard.answers import Answers
 from shard.config import ShardConfig
 from shard.library import Library
 from shard.metrics import ShardMetrics
@@ -28,6 +29,7 @@ class Shard:
     def __init__(
         self,
         server: RoleServer,
+        servicer: ShardServicer,
         address: str,
         library: Library,
         searcher: Searcher,
@@ -35,6 +37,7 @@ class Shard:
         metrics: ShardMetrics,
     ) -> None:
         self._server = server
+        self._servicer = servicer
         self._library = library
         self._searcher = searcher
         self._scratch = scratch
@@ -58,15 +61,17 @@ class Shard:
             page_generations=config.page_generations,
         )
 
+        watch = RecallWatch(searcher, metrics, config.recall_one_in)
+        answers = Answers(library, searcher, metrics, watch)
+        servicer = ShardServicer(library, answers, metrics.calls)
+
         def add_services(server: grpc.aio.Server) -> Sequence[str]:
-            watch = RecallWatch(searcher, metrics, config.recall_one_in)
-            servicer = ShardServicer(library, searcher, metrics, watch)
             shard_pb2_grpc.add_ShardServiceServicer_to_server(servicer, server)
             return [shard_pb2.DESCRIPTOR.services_by_name["ShardService"].full_name]
 
         server = RoleServer.create(config.address, add_services, [Boundary(metrics.calls)])
         address = f"{config.address.rpartition(':')[0]}:{server.port}"
-        return cls(server, address, library, searcher, scratch, metrics)
+        return cls(server, servicer, address, library, searcher, scratch, metrics)
 
     async def start(self) -> None:
         """Opens what is published, then says that it is ready."""
@@ -77,6 +82,7 @@ class Shard:
     async def stop(self, grace_seconds: float) -> None:
         """Lets calls in flight end for up to `grace_seconds`, then frees everything."""
         self._library.end_watches()
+        self._servicer.end_conversations()
         await self._server.stop(grace_seconds)
         await self._library.stop()
         self._searcher.stop()

@@ -91,7 +91,7 @@ def limit_of(limit: int) -> int:
 
 def limits_of(
     request: shard_pb2.SearchLexicalRequest
-    | shard_pb2.OpenDenseRequest
+    | shard_pb2.SearchDenseRequest
     | shard_pb2.SearchSparseRequest
     | shard_pb2.FetchRequest,
 ) -> Limits:

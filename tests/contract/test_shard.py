@@ -28,6 +28,7 @@ from shard.scratch import Scratch
 from shard.searcher import Searcher
 from shard.server import Shard
 from shard.snapshot import Snapshot
+from tests.fakes.asking import ask
 from tests.fakes.publisher import ENCODER, Publisher, embed
 from trireme.shard.v1 import shard_pb2, shard_pb2_grpc
 from trireme.v1 import document_pb2
@@ -45,27 +46,27 @@ class Served:
 
     async def lexical(self, query: str, **fields: Any) -> shard_pb2.SearchLexicalResponse:
         request: dict[str, Any] = {"collection": "ships", "limit": 10, "query": query} | fields
-        return await self.stub.SearchLexical(
-            shard_pb2.SearchLexicalRequest(**request), timeout=SECONDS
+        found: shard_pb2.SearchLexicalResponse = await ask(
+            self.stub, "search_lexical", shard_pb2.SearchLexicalRequest(**request)
         )
+        return found
 
-    async def dense(self, query: str, **fields: Any) -> shard_pb2.OpenDenseResponse:
+    async def dense(self, query: str, **fields: Any) -> shard_pb2.SearchDenseResponse:
         request: dict[str, Any] = {
             "collection": "ships",
             "limit": 10,
             "vector": embed(query).tobytes(),
             "encoder_fingerprint": ENCODER.fingerprint,
         } | fields
-        return await self.dense_with(shard_pb2.OpenDenseRequest(**request))
-
-    async def dense_with(
-        self, *requests: shard_pb2.OpenDenseRequest
-    ) -> shard_pb2.OpenDenseResponse:
-        return await self.stub.OpenDense(iter(requests), timeout=SECONDS)
+        found: shard_pb2.SearchDenseResponse = await ask(
+            self.stub, "search_dense", shard_pb2.SearchDenseRequest(**request)
+        )
+        return found
 
     async def fetch(self, *ids: str, **fields: Any) -> shard_pb2.FetchResponse:
         request = shard_pb2.FetchRequest(collection="ships", ids=ids, **fields)
-        return await self.stub.Fetch(request, timeout=SECONDS)
+        found: shard_pb2.FetchResponse = await ask(self.stub, "fetch", request)
+        return found
 
     async def serving(self, generation: int) -> None:
         """Waits until a generation is served."""
@@ -146,27 +147,6 @@ async def test_what_other_legs_found_moves_the_likely_head(served: Served) -> No
     assert ids(answer) == ["raft", "galley"]
     assert [document.id for document in answer.head] == ["galley"]
     assert not answer.head[0].token_ids
-
-
-async def test_a_dense_call_may_wait_for_its_request(served: Served) -> None:
-    vector, fingerprint = embed("made of logs").tobytes(), ENCODER.fingerprint
-    call = served.stub.OpenDense(timeout=SECONDS)
-    await served.lexical("logs")
-
-    await call.write(
-        shard_pb2.OpenDenseRequest(
-            collection="ships", vector=vector, limit=1, encoder_fingerprint=fingerprint
-        )
-    )
-
-    assert ids(await call) == ["raft"]
-
-
-async def test_a_dense_call_without_a_request_is_refused(served: Served) -> None:
-    assert await refused(served.dense_with()) == (
-        grpc.StatusCode.INVALID_ARGUMENT,
-        "FIELD_REQUIRED",
-    )
 
 
 async def test_documents_come_serialised_with_span_and_tokens(served: Served) -> None:
@@ -315,7 +295,7 @@ async def test_only_collections_with_a_part_here_are_served(served: Served, tmp_
 async def test_calls_are_counted(served: Served) -> None:
     await served.lexical("logs")
     await refused(served.lexical("x", collection="planes"))
-    method = "/trireme.shard.v1.ShardService/SearchLexical"
+    method = "/trireme.shard.v1.ShardService/Converse/search_lexical"
 
     def calls(code: str) -> float | None:
         labels = {"method": method, "code": code}
@@ -661,9 +641,9 @@ async def test_a_process_serves_until_it_is_told_to_stop(
             health = await health_pb2_grpc.HealthStub(channel).Check(
                 health_pb2.HealthCheckRequest(service="trireme.shard.v1.ShardService")
             )
-            found = await shard_pb2_grpc.ShardServiceStub(channel).SearchLexical(
-                shard_pb2.SearchLexicalRequest(collection="ships", query="logs", limit=1)
-            )
+            request = shard_pb2.SearchLexicalRequest(collection="ships", query="logs", limit=1)
+            stub = shard_pb2_grpc.ShardServiceStub(channel)
+            found = await ask(stub, "search_lexical", request)
         process.send_signal(signal.SIGTERM)
         await process.communicate()
 

@@ -14,6 +14,7 @@ from core.rpc import open_channel
 from shard import server
 from shard.config import ShardConfig
 from shard.server import Shard
+from tests.fakes.asking import ask
 from tests.fakes.gpu import FakeDevice
 from tests.fakes.publisher import ENCODER, Publisher, embed
 from trireme.shard.v1 import shard_pb2, shard_pb2_grpc
@@ -53,14 +54,14 @@ async def rankings(shard: Shard) -> list[tuple[list[str], list[float]]]:
         found = []
         for word in WORDS:
             for filter in FILTERS:
-                request = shard_pb2.OpenDenseRequest(
+                request = shard_pb2.SearchDenseRequest(
                     collection="ships",
                     limit=10,
                     vector=embed(word).tobytes(),
                     encoder_fingerprint=ENCODER.fingerprint,
                     filter=filter,
                 )
-                reply = await stub.OpenDense(iter([request]), timeout=SECONDS)
+                reply = await ask(stub, "search_dense", request)
                 found.append((list(reply.ranking.ids), list(reply.ranking.scores)))
         return found
 

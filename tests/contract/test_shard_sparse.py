@@ -22,6 +22,7 @@ from shard.config import ShardConfig
 from shard.fetched import Terms
 from shard.server import Shard
 from shard.snapshot import Snapshot
+from tests.fakes.asking import ask
 from tests.fakes.publisher import SPARSE_ENCODER, Publisher, embed, token_of
 from trireme.shard.v1 import shard_pb2, shard_pb2_grpc
 
@@ -65,7 +66,7 @@ async def search(stub: shard_pb2_grpc.ShardServiceAsyncStub, **fields: Any) -> A
         "limit": 10,
         "encoder_fingerprint": SPARSE_ENCODER.fingerprint,
     } | fields
-    return await stub.SearchSparse(shard_pb2.SearchSparseRequest(**request), timeout=SECONDS)
+    return await ask(stub, "search_sparse", shard_pb2.SearchSparseRequest(**request))
 
 
 async def test_documents_rank_by_their_heaviest_passage(
@@ -100,7 +101,7 @@ async def test_the_best_passage_is_chosen_by_terms_where_there_is_no_vector(
 ) -> None:
     async def span(**fields: Any) -> tuple[int, int]:
         request = shard_pb2.FetchRequest(collection="ships", ids=["galley"], **fields)
-        (document,) = (await stub.Fetch(request, timeout=SECONDS)).documents
+        (document,) = (await ask(stub, "fetch", request)).documents
         return document.start_byte, document.end_byte
 
     first, second = (0, 16), (17, 47)

@@ -13,6 +13,7 @@ import pytest_asyncio
 from core.rpc import open_channel, reason_of
 from shard.config import ShardConfig
 from shard.server import Shard
+from tests.fakes.asking import ask
 from tests.fakes.publisher import Publisher, embed
 from trireme.shard.v1 import shard_pb2, shard_pb2_grpc
 
@@ -43,17 +44,17 @@ async def stub(tmp_path: Path, publisher: Publisher) -> AsyncIterator[Stub]:
 
 async def lexical(stub: Stub, query: str, **fields: Any) -> shard_pb2.SearchLexicalResponse:
     request = shard_pb2.SearchLexicalRequest(collection="ships", query=query, limit=10, **fields)
-    return await stub.SearchLexical(request, timeout=SECONDS)
+    return await ask(stub, "search_lexical", request)
 
 
 async def count(stub: Stub, query: str) -> shard_pb2.CountTermsResponse:
     request = shard_pb2.CountTermsRequest(collection="ships", query=query)
-    return await stub.CountTerms(request, timeout=SECONDS)
+    return await ask(stub, "count_terms", request)
 
 
 async def fetch(stub: Stub, *ids: str, **fields: Any) -> list[shard_pb2.FetchedDocument]:
     request = shard_pb2.FetchRequest(collection="ships", ids=ids, **fields)
-    return list((await stub.Fetch(request, timeout=SECONDS)).documents)
+    return list((await ask(stub, "fetch", request)).documents)
 
 
 async def test_words_are_counted_in_live_documents(stub: Stub) -> None:
@@ -151,7 +152,7 @@ async def test_one_attribute_is_read_in_the_order_of_the_ids(stub: Stub) -> None
         request = shard_pb2.ReadAttributeRequest(
             collection="ships", ids=["wreck", "raft", "galley"], attribute=attribute
         )
-        reply = await stub.ReadAttribute(request, timeout=SECONDS)
+        reply = await ask(stub, "read_attribute", request)
         assert reply.generation.generation == 2
         return [value.WhichOneof("kind") for value in reply.values]
 

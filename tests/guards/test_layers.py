@@ -41,6 +41,7 @@ KNOWN_BY = {
     },
     "lark": {"core/filters"},
     "obstore": {"core/index_store/bucket.py", "core/index_store/s3_errors.py"},
+    "opentelemetry": {"core/otel.py"},
     "sqlalchemy": {"indexer"},
     "tritonclient": {"core/triton.py", "deploy"},
     "torch": {"deploy"},
@@ -85,10 +86,21 @@ def test_a_library_is_known_where_it_is_needed_and_nowhere_else(library: str) ->
 
 
 def test_below_the_services_nobody_knows_protobuf() -> None:
-    translators = ("service", "wire", "inference", "passthrough", "rpc", "server", "decoding")
+    translators = (
+        "service",
+        "answers",
+        "conversation",
+        "wire",
+        "inference",
+        "passthrough",
+        "rpc",
+        "server",
+        "decoding",
+    )
     clients = (
         "attributes",
         "gathering",
+        "line",
         "peer",
         "topology",
         "scatter",

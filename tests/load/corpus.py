@@ -59,7 +59,7 @@ class Corpus:
         self.cluster = cluster
         self._channel = channel
         self._search = search_pb2_grpc.SearchServiceStub(channel)
-        self._open_dense = shard_pb2_grpc.ShardServiceStub(shard).OpenDense
+        self._converse = shard_pb2_grpc.ShardServiceStub(shard).Converse
         self._fingerprint = ""
 
     def add(self, path: Path) -> Added:
@@ -99,14 +99,15 @@ class Corpus:
 
     def nearest(self, vector: Vectors) -> Found:
         """The dense leg alone, asked of the shard itself; `server_ms` is the search's own."""
-        request = shard_pb2.OpenDenseRequest(
+        request = shard_pb2.SearchDenseRequest(
             collection=COLLECTION,
             limit=WINDOW,
             vector=vector.astype("<f4").tobytes(),
             encoder_fingerprint=self._fingerprint,
         )
         started = time.perf_counter()
-        reply = self._open_dense(iter([request]), timeout=SECONDS)
+        asked = iter([shard_pb2.ConverseRequest(call=1, search_dense=request)])
+        reply = next(iter(self._converse(asked, timeout=SECONDS))).search_dense
         waited = 1000 * (time.perf_counter() - started)
         return Found(tuple(reply.ranking.ids), reply.search_microseconds / 1000, waited)
 

@@ -22,6 +22,143 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class ConverseRequest(_message.Message):
+    """ConverseRequest is one call, or the end of the caller's interest in one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_FIELD_NUMBER: _builtins.int
+    TRACE_CONTEXT_FIELD_NUMBER: _builtins.int
+    COUNT_TERMS_FIELD_NUMBER: _builtins.int
+    SEARCH_LEXICAL_FIELD_NUMBER: _builtins.int
+    SEARCH_DENSE_FIELD_NUMBER: _builtins.int
+    SEARCH_SPARSE_FIELD_NUMBER: _builtins.int
+    READ_ATTRIBUTE_FIELD_NUMBER: _builtins.int
+    FETCH_FIELD_NUMBER: _builtins.int
+    FORGET_FIELD_NUMBER: _builtins.int
+    call: _builtins.int
+    """Number of the call, which its answer repeats; chosen by the caller, never twice in a stream."""
+    trace_context: _builtins.str
+    """W3C `traceparent` of the query that the call is for; empty if it is not traced."""
+    forget: _builtins.bool
+    """True: nobody waits for the answer of `call` any more. It is not answered then, or in vain."""
+    @_builtins.property
+    def count_terms(self) -> Global___CountTermsRequest:
+        """How frequent are a query's words in this shard, for BM25 over all shards?"""
+
+    @_builtins.property
+    def search_lexical(self) -> Global___SearchLexicalRequest:
+        """Which documents are best by BM25?"""
+
+    @_builtins.property
+    def search_dense(self) -> Global___SearchDenseRequest:
+        """Which documents are best by similarity of their best passage? FAILED_PRECONDITION
+        (`MODEL_MISMATCH`) if the vector is of another encoder.
+        """
+
+    @_builtins.property
+    def search_sparse(self) -> Global___SearchSparseRequest:
+        """Which documents are best by the weighted terms of their best passage? FAILED_PRECONDITION
+        (`NO_SUCH_LEG`) if the collection has no learned-sparse leg, (`MODEL_MISMATCH`) if the terms
+        are of another encoder.
+        """
+
+    @_builtins.property
+    def read_attribute(self) -> Global___ReadAttributeRequest:
+        """What is the value of one attribute of documents?"""
+
+    @_builtins.property
+    def fetch(self) -> Global___FetchRequest:
+        """What are documents, with their best passage?"""
+
+    def __init__(
+        self,
+        *,
+        call: _builtins.int = ...,
+        trace_context: _builtins.str = ...,
+        count_terms: Global___CountTermsRequest | None = ...,
+        search_lexical: Global___SearchLexicalRequest | None = ...,
+        search_dense: Global___SearchDenseRequest | None = ...,
+        search_sparse: Global___SearchSparseRequest | None = ...,
+        read_attribute: Global___ReadAttributeRequest | None = ...,
+        fetch: Global___FetchRequest | None = ...,
+        forget: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ask", b"ask", "count_terms", b"count_terms", "fetch", b"fetch", "forget", b"forget", "read_attribute", b"read_attribute", "search_dense", b"search_dense", "search_lexical", b"search_lexical", "search_sparse", b"search_sparse"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask", b"ask", "call", b"call", "count_terms", b"count_terms", "fetch", b"fetch", "forget", b"forget", "read_attribute", b"read_attribute", "search_dense", b"search_dense", "search_lexical", b"search_lexical", "search_sparse", b"search_sparse", "trace_context", b"trace_context"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_ask: _TypeAlias = _typing.Literal["count_terms", "search_lexical", "search_dense", "search_sparse", "read_attribute", "fetch", "forget"]  # noqa: Y015
+    _WhichOneofArgType_ask: _TypeAlias = _typing.Literal["ask", b"ask"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_ask) -> _WhichOneofReturnType_ask | None: ...
+
+Global___ConverseRequest: _TypeAlias = ConverseRequest  # noqa: Y015
+
+@_typing.final
+class ConverseResponse(_message.Message):
+    """ConverseResponse answers one call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    COUNT_TERMS_FIELD_NUMBER: _builtins.int
+    SEARCH_LEXICAL_FIELD_NUMBER: _builtins.int
+    SEARCH_DENSE_FIELD_NUMBER: _builtins.int
+    SEARCH_SPARSE_FIELD_NUMBER: _builtins.int
+    READ_ATTRIBUTE_FIELD_NUMBER: _builtins.int
+    FETCH_FIELD_NUMBER: _builtins.int
+    call: _builtins.int
+    """Number of the call."""
+    failure: _builtins.bytes
+    """A serialised google.rpc.Status if the call failed; then nothing else is set."""
+    @_builtins.property
+    def count_terms(self) -> Global___CountTermsResponse:
+        """To `count_terms`."""
+
+    @_builtins.property
+    def search_lexical(self) -> Global___SearchLexicalResponse:
+        """To `search_lexical`."""
+
+    @_builtins.property
+    def search_dense(self) -> Global___SearchDenseResponse:
+        """To `search_dense`."""
+
+    @_builtins.property
+    def search_sparse(self) -> Global___SearchSparseResponse:
+        """To `search_sparse`."""
+
+    @_builtins.property
+    def read_attribute(self) -> Global___ReadAttributeResponse:
+        """To `read_attribute`."""
+
+    @_builtins.property
+    def fetch(self) -> Global___FetchResponse:
+        """To `fetch`."""
+
+    def __init__(
+        self,
+        *,
+        call: _builtins.int = ...,
+        failure: _builtins.bytes = ...,
+        count_terms: Global___CountTermsResponse | None = ...,
+        search_lexical: Global___SearchLexicalResponse | None = ...,
+        search_dense: Global___SearchDenseResponse | None = ...,
+        search_sparse: Global___SearchSparseResponse | None = ...,
+        read_attribute: Global___ReadAttributeResponse | None = ...,
+        fetch: Global___FetchResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "count_terms", b"count_terms", "fetch", b"fetch", "read_attribute", b"read_attribute", "search_dense", b"search_dense", "search_lexical", b"search_lexical", "search_sparse", b"search_sparse"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "call", b"call", "count_terms", b"count_terms", "failure", b"failure", "fetch", b"fetch", "read_attribute", b"read_attribute", "search_dense", b"search_dense", "search_lexical", b"search_lexical", "search_sparse", b"search_sparse"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["count_terms", "search_lexical", "search_dense", "search_sparse", "read_attribute", "fetch"]  # noqa: Y015
+    _WhichOneofArgType_answer: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_answer) -> _WhichOneofReturnType_answer | None: ...
+
+Global___ConverseResponse: _TypeAlias = ConverseResponse  # noqa: Y015
+
+@_typing.final
 class WatchRequest(_message.Message):
     """WatchRequest starts a watch."""
 
@@ -473,8 +610,8 @@ class SearchLexicalResponse(_message.Message):
 Global___SearchLexicalResponse: _TypeAlias = SearchLexicalResponse  # noqa: Y015
 
 @_typing.final
-class OpenDenseRequest(_message.Message):
-    """OpenDenseRequest is the dense leg of one query on one shard."""
+class SearchDenseRequest(_message.Message):
+    """SearchDenseRequest is the dense leg of one query on one shard."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -526,7 +663,7 @@ class OpenDenseRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___OpenDenseRequest: _TypeAlias = OpenDenseRequest  # noqa: Y015
+Global___SearchDenseRequest: _TypeAlias = SearchDenseRequest  # noqa: Y015
 
 @_typing.final
 class LikelyHead(_message.Message):
@@ -577,8 +714,8 @@ class LikelyHead(_message.Message):
 Global___LikelyHead: _TypeAlias = LikelyHead  # noqa: Y015
 
 @_typing.final
-class OpenDenseResponse(_message.Message):
-    """OpenDenseResponse holds the dense leg's documents."""
+class SearchDenseResponse(_message.Message):
+    """SearchDenseResponse holds the dense leg's documents."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -620,7 +757,7 @@ class OpenDenseResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___OpenDenseResponse: _TypeAlias = OpenDenseResponse  # noqa: Y015
+Global___SearchDenseResponse: _TypeAlias = SearchDenseResponse  # noqa: Y015
 
 @_typing.final
 class SearchSparseRequest(_message.Message):

@@ -45,35 +45,10 @@ class ShardServiceStub(object):
                 request_serializer=trireme_dot_shard_dot_v1_dot_shard__pb2.WatchRequest.SerializeToString,
                 response_deserializer=trireme_dot_shard_dot_v1_dot_shard__pb2.WatchResponse.FromString,
                 _registered_method=True)
-        self.CountTerms = channel.unary_unary(
-                '/trireme.shard.v1.ShardService/CountTerms',
-                request_serializer=trireme_dot_shard_dot_v1_dot_shard__pb2.CountTermsRequest.SerializeToString,
-                response_deserializer=trireme_dot_shard_dot_v1_dot_shard__pb2.CountTermsResponse.FromString,
-                _registered_method=True)
-        self.SearchLexical = channel.unary_unary(
-                '/trireme.shard.v1.ShardService/SearchLexical',
-                request_serializer=trireme_dot_shard_dot_v1_dot_shard__pb2.SearchLexicalRequest.SerializeToString,
-                response_deserializer=trireme_dot_shard_dot_v1_dot_shard__pb2.SearchLexicalResponse.FromString,
-                _registered_method=True)
-        self.OpenDense = channel.stream_unary(
-                '/trireme.shard.v1.ShardService/OpenDense',
-                request_serializer=trireme_dot_shard_dot_v1_dot_shard__pb2.OpenDenseRequest.SerializeToString,
-                response_deserializer=trireme_dot_shard_dot_v1_dot_shard__pb2.OpenDenseResponse.FromString,
-                _registered_method=True)
-        self.SearchSparse = channel.unary_unary(
-                '/trireme.shard.v1.ShardService/SearchSparse',
-                request_serializer=trireme_dot_shard_dot_v1_dot_shard__pb2.SearchSparseRequest.SerializeToString,
-                response_deserializer=trireme_dot_shard_dot_v1_dot_shard__pb2.SearchSparseResponse.FromString,
-                _registered_method=True)
-        self.ReadAttribute = channel.unary_unary(
-                '/trireme.shard.v1.ShardService/ReadAttribute',
-                request_serializer=trireme_dot_shard_dot_v1_dot_shard__pb2.ReadAttributeRequest.SerializeToString,
-                response_deserializer=trireme_dot_shard_dot_v1_dot_shard__pb2.ReadAttributeResponse.FromString,
-                _registered_method=True)
-        self.Fetch = channel.unary_unary(
-                '/trireme.shard.v1.ShardService/Fetch',
-                request_serializer=trireme_dot_shard_dot_v1_dot_shard__pb2.FetchRequest.SerializeToString,
-                response_deserializer=trireme_dot_shard_dot_v1_dot_shard__pb2.FetchResponse.FromString,
+        self.Converse = channel.stream_stream(
+                '/trireme.shard.v1.ShardService/Converse',
+                request_serializer=trireme_dot_shard_dot_v1_dot_shard__pb2.ConverseRequest.SerializeToString,
+                response_deserializer=trireme_dot_shard_dot_v1_dot_shard__pb2.ConverseResponse.FromString,
                 _registered_method=True)
 
 
@@ -94,47 +69,10 @@ class ShardServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def CountTerms(self, request, context):
-        """Says how frequent a query's words are in this shard, for BM25 over all shards.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def SearchLexical(self, request, context):
-        """Finds the best documents by BM25.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def OpenDense(self, request_iterator, context):
-        """Finds the best documents by similarity of their best passage. A stream of exactly one request:
-        callers open it while the query is still being embedded, so that the call is set up by the time
-        its vector is there. FAILED_PRECONDITION (`MODEL_MISMATCH`) if the vector is of another encoder.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def SearchSparse(self, request, context):
-        """Finds the best documents by the weighted terms of their best passage. FAILED_PRECONDITION
-        (`NO_SUCH_LEG`) if the collection has no learned-sparse leg, (`MODEL_MISMATCH`) if the terms are of
-        another encoder.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ReadAttribute(self, request, context):
-        """Returns one attribute of documents, without the documents.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def Fetch(self, request, context):
-        """Returns documents with their best passage.
+    def Converse(self, request_iterator, context):
+        """Carries all calls of one gateway, many at a time and in any order: a call over a stream that is
+        already there costs both sides less than half of a call of its own. A shard that is told to stop
+        answers what it has read, then ends the stream; what it has not read may be asked elsewhere.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -148,35 +86,10 @@ def add_ShardServiceServicer_to_server(servicer, server):
                     request_deserializer=trireme_dot_shard_dot_v1_dot_shard__pb2.WatchRequest.FromString,
                     response_serializer=trireme_dot_shard_dot_v1_dot_shard__pb2.WatchResponse.SerializeToString,
             ),
-            'CountTerms': grpc.unary_unary_rpc_method_handler(
-                    servicer.CountTerms,
-                    request_deserializer=trireme_dot_shard_dot_v1_dot_shard__pb2.CountTermsRequest.FromString,
-                    response_serializer=trireme_dot_shard_dot_v1_dot_shard__pb2.CountTermsResponse.SerializeToString,
-            ),
-            'SearchLexical': grpc.unary_unary_rpc_method_handler(
-                    servicer.SearchLexical,
-                    request_deserializer=trireme_dot_shard_dot_v1_dot_shard__pb2.SearchLexicalRequest.FromString,
-                    response_serializer=trireme_dot_shard_dot_v1_dot_shard__pb2.SearchLexicalResponse.SerializeToString,
-            ),
-            'OpenDense': grpc.stream_unary_rpc_method_handler(
-                    servicer.OpenDense,
-                    request_deserializer=trireme_dot_shard_dot_v1_dot_shard__pb2.OpenDenseRequest.FromString,
-                    response_serializer=trireme_dot_shard_dot_v1_dot_shard__pb2.OpenDenseResponse.SerializeToString,
-            ),
-            'SearchSparse': grpc.unary_unary_rpc_method_handler(
-                    servicer.SearchSparse,
-                    request_deserializer=trireme_dot_shard_dot_v1_dot_shard__pb2.SearchSparseRequest.FromString,
-                    response_serializer=trireme_dot_shard_dot_v1_dot_shard__pb2.SearchSparseResponse.SerializeToString,
-            ),
-            'ReadAttribute': grpc.unary_unary_rpc_method_handler(
-                    servicer.ReadAttribute,
-                    request_deserializer=trireme_dot_shard_dot_v1_dot_shard__pb2.ReadAttributeRequest.FromString,
-                    response_serializer=trireme_dot_shard_dot_v1_dot_shard__pb2.ReadAttributeResponse.SerializeToString,
-            ),
-            'Fetch': grpc.unary_unary_rpc_method_handler(
-                    servicer.Fetch,
-                    request_deserializer=trireme_dot_shard_dot_v1_dot_shard__pb2.FetchRequest.FromString,
-                    response_serializer=trireme_dot_shard_dot_v1_dot_shard__pb2.FetchResponse.SerializeToString,
+            'Converse': grpc.stream_stream_rpc_method_handler(
+                    servicer.Converse,
+                    request_deserializer=trireme_dot_shard_dot_v1_dot_shard__pb2.ConverseRequest.FromString,
+                    response_serializer=trireme_dot_shard_dot_v1_dot_shard__pb2.ConverseResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -223,7 +136,7 @@ class ShardService(object):
             _registered_method=True)
 
     @staticmethod
-    def CountTerms(request,
+    def Converse(request_iterator,
             target,
             options=(),
             channel_credentials=None,
@@ -233,147 +146,12 @@ class ShardService(object):
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/trireme.shard.v1.ShardService/CountTerms',
-            trireme_dot_shard_dot_v1_dot_shard__pb2.CountTermsRequest.SerializeToString,
-            trireme_dot_shard_dot_v1_dot_shard__pb2.CountTermsResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def SearchLexical(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/trireme.shard.v1.ShardService/SearchLexical',
-            trireme_dot_shard_dot_v1_dot_shard__pb2.SearchLexicalRequest.SerializeToString,
-            trireme_dot_shard_dot_v1_dot_shard__pb2.SearchLexicalResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def OpenDense(request_iterator,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.stream_unary(
+        return grpc.experimental.stream_stream(
             request_iterator,
             target,
-            '/trireme.shard.v1.ShardService/OpenDense',
-            trireme_dot_shard_dot_v1_dot_shard__pb2.OpenDenseRequest.SerializeToString,
-            trireme_dot_shard_dot_v1_dot_shard__pb2.OpenDenseResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def SearchSparse(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/trireme.shard.v1.ShardService/SearchSparse',
-            trireme_dot_shard_dot_v1_dot_shard__pb2.SearchSparseRequest.SerializeToString,
-            trireme_dot_shard_dot_v1_dot_shard__pb2.SearchSparseResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ReadAttribute(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/trireme.shard.v1.ShardService/ReadAttribute',
-            trireme_dot_shard_dot_v1_dot_shard__pb2.ReadAttributeRequest.SerializeToString,
-            trireme_dot_shard_dot_v1_dot_shard__pb2.ReadAttributeResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def Fetch(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/trireme.shard.v1.ShardService/Fetch',
-            trireme_dot_shard_dot_v1_dot_shard__pb2.FetchRequest.SerializeToString,
-            trireme_dot_shard_dot_v1_dot_shard__pb2.FetchResponse.FromString,
+            '/trireme.shard.v1.ShardService/Converse',
+            trireme_dot_shard_dot_v1_dot_shard__pb2.ConverseRequest.SerializeToString,
+            trireme_dot_shard_dot_v1_dot_shard__pb2.ConverseResponse.FromString,
             options,
             channel_credentials,
             insecure,

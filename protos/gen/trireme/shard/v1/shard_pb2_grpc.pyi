@@ -43,24 +43,11 @@ class ShardServiceStub:
     """Sends the state of every collection at once, then again whatever changed, for ever. The stream
     is how gateways know collections, generations and positions; they never poll.
     """
-    CountTerms: _grpc.UnaryUnaryMultiCallable[_shard_pb2.CountTermsRequest, _shard_pb2.CountTermsResponse]
-    """Says how frequent a query's words are in this shard, for BM25 over all shards."""
-    SearchLexical: _grpc.UnaryUnaryMultiCallable[_shard_pb2.SearchLexicalRequest, _shard_pb2.SearchLexicalResponse]
-    """Finds the best documents by BM25."""
-    OpenDense: _grpc.StreamUnaryMultiCallable[_shard_pb2.OpenDenseRequest, _shard_pb2.OpenDenseResponse]
-    """Finds the best documents by similarity of their best passage. A stream of exactly one request:
-    callers open it while the query is still being embedded, so that the call is set up by the time
-    its vector is there. FAILED_PRECONDITION (`MODEL_MISMATCH`) if the vector is of another encoder.
+    Converse: _grpc.StreamStreamMultiCallable[_shard_pb2.ConverseRequest, _shard_pb2.ConverseResponse]
+    """Carries all calls of one gateway, many at a time and in any order: a call over a stream that is
+    already there costs both sides less than half of a call of its own. A shard that is told to stop
+    answers what it has read, then ends the stream; what it has not read may be asked elsewhere.
     """
-    SearchSparse: _grpc.UnaryUnaryMultiCallable[_shard_pb2.SearchSparseRequest, _shard_pb2.SearchSparseResponse]
-    """Finds the best documents by the weighted terms of their best passage. FAILED_PRECONDITION
-    (`NO_SUCH_LEG`) if the collection has no learned-sparse leg, (`MODEL_MISMATCH`) if the terms are of
-    another encoder.
-    """
-    ReadAttribute: _grpc.UnaryUnaryMultiCallable[_shard_pb2.ReadAttributeRequest, _shard_pb2.ReadAttributeResponse]
-    """Returns one attribute of documents, without the documents."""
-    Fetch: _grpc.UnaryUnaryMultiCallable[_shard_pb2.FetchRequest, _shard_pb2.FetchResponse]
-    """Returns documents with their best passage."""
 
 @_typing.type_check_only
 class ShardServiceAsyncStub(ShardServiceStub):
@@ -77,24 +64,11 @@ class ShardServiceAsyncStub(ShardServiceStub):
     """Sends the state of every collection at once, then again whatever changed, for ever. The stream
     is how gateways know collections, generations and positions; they never poll.
     """
-    CountTerms: _aio.UnaryUnaryMultiCallable[_shard_pb2.CountTermsRequest, _shard_pb2.CountTermsResponse]  # type: ignore[assignment]
-    """Says how frequent a query's words are in this shard, for BM25 over all shards."""
-    SearchLexical: _aio.UnaryUnaryMultiCallable[_shard_pb2.SearchLexicalRequest, _shard_pb2.SearchLexicalResponse]  # type: ignore[assignment]
-    """Finds the best documents by BM25."""
-    OpenDense: _aio.StreamUnaryMultiCallable[_shard_pb2.OpenDenseRequest, _shard_pb2.OpenDenseResponse]  # type: ignore[assignment]
-    """Finds the best documents by similarity of their best passage. A stream of exactly one request:
-    callers open it while the query is still being embedded, so that the call is set up by the time
-    its vector is there. FAILED_PRECONDITION (`MODEL_MISMATCH`) if the vector is of another encoder.
+    Converse: _aio.StreamStreamMultiCallable[_shard_pb2.ConverseRequest, _shard_pb2.ConverseResponse]  # type: ignore[assignment]
+    """Carries all calls of one gateway, many at a time and in any order: a call over a stream that is
+    already there costs both sides less than half of a call of its own. A shard that is told to stop
+    answers what it has read, then ends the stream; what it has not read may be asked elsewhere.
     """
-    SearchSparse: _aio.UnaryUnaryMultiCallable[_shard_pb2.SearchSparseRequest, _shard_pb2.SearchSparseResponse]  # type: ignore[assignment]
-    """Finds the best documents by the weighted terms of their best passage. FAILED_PRECONDITION
-    (`NO_SUCH_LEG`) if the collection has no learned-sparse leg, (`MODEL_MISMATCH`) if the terms are of
-    another encoder.
-    """
-    ReadAttribute: _aio.UnaryUnaryMultiCallable[_shard_pb2.ReadAttributeRequest, _shard_pb2.ReadAttributeResponse]  # type: ignore[assignment]
-    """Returns one attribute of documents, without the documents."""
-    Fetch: _aio.UnaryUnaryMultiCallable[_shard_pb2.FetchRequest, _shard_pb2.FetchResponse]  # type: ignore[assignment]
-    """Returns documents with their best passage."""
 
 class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
     """ShardService answers one shard's part of a query from published, immutable generations. Private:
@@ -116,57 +90,14 @@ class ShardServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
-    def CountTerms(
+    def Converse(
         self,
-        request: _shard_pb2.CountTermsRequest,
+        request_iterator: _MaybeAsyncIterator[_shard_pb2.ConverseRequest],
         context: _ServicerContext,
-    ) -> _typing.Union[_shard_pb2.CountTermsResponse, _abc.Awaitable[_shard_pb2.CountTermsResponse]]:
-        """Says how frequent a query's words are in this shard, for BM25 over all shards."""
-
-    @_abc_1.abstractmethod
-    def SearchLexical(
-        self,
-        request: _shard_pb2.SearchLexicalRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_shard_pb2.SearchLexicalResponse, _abc.Awaitable[_shard_pb2.SearchLexicalResponse]]:
-        """Finds the best documents by BM25."""
-
-    @_abc_1.abstractmethod
-    def OpenDense(
-        self,
-        request_iterator: _MaybeAsyncIterator[_shard_pb2.OpenDenseRequest],
-        context: _ServicerContext,
-    ) -> _typing.Union[_shard_pb2.OpenDenseResponse, _abc.Awaitable[_shard_pb2.OpenDenseResponse]]:
-        """Finds the best documents by similarity of their best passage. A stream of exactly one request:
-        callers open it while the query is still being embedded, so that the call is set up by the time
-        its vector is there. FAILED_PRECONDITION (`MODEL_MISMATCH`) if the vector is of another encoder.
+    ) -> _typing.Union[_abc.Iterator[_shard_pb2.ConverseResponse], _abc.AsyncIterator[_shard_pb2.ConverseResponse]]:
+        """Carries all calls of one gateway, many at a time and in any order: a call over a stream that is
+        already there costs both sides less than half of a call of its own. A shard that is told to stop
+        answers what it has read, then ends the stream; what it has not read may be asked elsewhere.
         """
-
-    @_abc_1.abstractmethod
-    def SearchSparse(
-        self,
-        request: _shard_pb2.SearchSparseRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_shard_pb2.SearchSparseResponse, _abc.Awaitable[_shard_pb2.SearchSparseResponse]]:
-        """Finds the best documents by the weighted terms of their best passage. FAILED_PRECONDITION
-        (`NO_SUCH_LEG`) if the collection has no learned-sparse leg, (`MODEL_MISMATCH`) if the terms are of
-        another encoder.
-        """
-
-    @_abc_1.abstractmethod
-    def ReadAttribute(
-        self,
-        request: _shard_pb2.ReadAttributeRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_shard_pb2.ReadAttributeResponse, _abc.Awaitable[_shard_pb2.ReadAttributeResponse]]:
-        """Returns one attribute of documents, without the documents."""
-
-    @_abc_1.abstractmethod
-    def Fetch(
-        self,
-        request: _shard_pb2.FetchRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_shard_pb2.FetchResponse, _abc.Awaitable[_shard_pb2.FetchResponse]]:
-        """Returns documents with their best passage."""
 
 def add_ShardServiceServicer_to_server(servicer: ShardServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
