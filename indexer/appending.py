@@ -137,18 +137,17 @@ def _write(
     insert_rows(connection, change, [(uid, shard, *_values(each)) for uid, shard, each in changes])
     pointers = [(u, each.id, s, each.sequence, each.version, deleted) for u, s, each in changes]
     insert_rows(connection, document, pointers, replacing=("sequence", "version", "deleted"))
-    for shard in grown:
-        feed = feeds[shard]
-        connection.execute(
-            _MOVE_HEAD,
-            {
-                "of_uid": uid,
-                "of_shard": shard,
-                "new_head": feed.head,
-                "new_chain": feed.chain,
-                "new_documents": feed.documents,
-            },
-        )
+    moved = [
+        {
+            "of_uid": uid,
+            "of_shard": shard,
+            "new_head": feeds[shard].head,
+            "new_chain": feeds[shard].chain,
+            "new_documents": feeds[shard].documents,
+        }
+        for shard in grown
+    ]
+    connection.execute(_MOVE_HEAD, moved)
 
 
 _values = attrgetter(*(field.name for field in fields(Change)))

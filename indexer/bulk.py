@@ -41,7 +41,9 @@ def rows_among(
     # One value, however many ids: drivers and SQLAlchemy take long over many.
     array = json.dumps(ids)
     if connection.dialect.name == "postgresql":
-        among = "uid = %s AND id IN (SELECT json_array_elements_text(%s::json))"
+        # An array made first is looked up in the index; a join reads the whole table until that has
+        # been analysed.
+        among = "uid = %s AND id = ANY (ARRAY (SELECT json_array_elements_text(%s::json)))"
     else:
         among = "uid = ? AND id IN (SELECT value FROM json_each(?))"
     statement = f"SELECT {', '.join(columns)} FROM {table.name} WHERE {among}"

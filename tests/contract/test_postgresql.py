@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -11,7 +12,7 @@ from dataclasses import replace
 
 import psycopg
 import pytest
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, Engine, event, select, text
 
 from core.documents import Document
 from core.errors import BadEnvironment, InvalidInput, NotFound, StoreUnavailable
@@ -272,3 +273,32 @@ async def test_a_server_that_is_not_there_is_unavailable() -> None:
 async def test_other_databases_are_refused() -> None:
     with pytest.raises(BadEnvironment, match="neither"):
         await Database.create("mysql://root@localhost/trireme")
+
+
+async def test_what_is_stored_of_a_batch_is_looked_up_in_the_index(url: str) -> None:
+    """Also while the table has grown and nobody has told the planner how far."""
+    store = await Store.create(url)
+    seen: list[tuple[str, object]] = []
+
+    def note(
+        _connection: object, _cursor: object, statement: str, values: object, *_: object
+    ) -> None:
+        if "FROM document" in statement:
+            seen.append((statement, values))
+
+    def plan(connection: Connection) -> str:
+        statement, values = seen[-1]
+        rows = connection.exec_driver_sql(f"EXPLAIN {statement}", values)  # type: ignore[arg-type]
+        return "\n".join(row[0] for row in rows)
+
+    await store.upsert(*(document(f"doc-{number}") for number in range(8_000)))
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        await store.upsert(*(document(f"doc-{number}") for number in range(100)))
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    explained = await store.database.read(plan)
+    await store.close()
+
+    (condition,) = re.findall("Index Cond: (.*)", explained)
+    assert "id = ANY" in condition
