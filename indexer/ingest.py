@@ -21,7 +21,6 @@ from core.errors import CorruptFile, Fenced, TriremeError
 from core.manifest import Manifest
 from core.ranking_wish import RankingWish
 from core.vectors.settings import VectorSettings
-from indexer import published
 from indexer.batch import Batch, Place
 from indexer.batches import Batches
 from indexer.catalogue import CollectionRecord
@@ -36,11 +35,9 @@ from indexer.shared import Shared, to_its_end
 from indexer.stall import Stall
 from indexer.tasks import REBUILD
 from indexer.vector_state import VectorState
+from indexer.working_copies import WorkingCopies
 
 log = logging.getLogger(__name__)
-
-COLLECT_SECONDS = 30.0
-"""Between two clearings of files that no generation needs."""
 
 
 class ShardIngest:
@@ -58,14 +55,14 @@ class ShardIngest:
         shared.metrics.watch(self.lag, record.index_name, shard)
         self.covered = -1
         self.schema = replace(record.schema_, complete=False)
+        self.name = record.index_name
         self._record = record
         self._shard = shard
         self._shared = shared
-        self._directory = directory
-        self._files = shared.index_store.shard(record.index, shard)
         self._batches = Batches(record, shard, shared, self.stall, self.lag)
         self.vectors = VectorState()
         self._fields = {"collection": record.index_name, "uid": record.index, "shard": shard}
+        self._copies = WorkingCopies(record, shard, shared, directory, self._fields)
         self._search_defaults = record.search_defaults
         self._vector_index = record.vector_index
         self.sealing = Sealing(
@@ -77,7 +74,6 @@ class ShardIngest:
         self.chores = Chores(shared, self.sealing)
         self._moved = asyncio.Event()
         self._rebuild = False
-        self._collected = time.monotonic()
 
     def wake(self, head: int) -> None:
         """Says that the feed has grown up to `head`."""
@@ -125,8 +121,8 @@ class ShardIngest:
 
     async def run_once(self) -> None:
         """Takes the shard over and follows its feed until something fails or it is built anew."""
-        ownership = await self._take_over()
-        index = await self._open(ownership)
+        ownership = await self._copies.take_over()
+        index = await self._copies.open(ownership, anew=self._rebuild)
         try:
             await self._follow(ownership, index)
             await ownership.end_attempt()
@@ -134,39 +130,7 @@ class ShardIngest:
             await ownership.end_attempt()
             raise
         finally:
-            await self._close(index)
-
-    async def _take_over(self) -> Ownership:
-        current = await self._shared.work(
-            "read_current", lambda: published.current(self._files, self._fields)
-        )
-        above = current.epoch if current is not None else 0
-        return await Ownership.take(
-            self._shared.database,
-            self._record,
-            self._shard,
-            owner=self._shared.owner,
-            above_epoch=above,
-        )
-
-    async def _open(self, ownership: Ownership) -> ShardIndex:
-        """The working copy: of the published manifest, or empty, to be built from the feed."""
-
-        def work() -> ShardIndex:
-            head = ownership.head
-            manifest = None
-            if not self._rebuild:
-                manifest = published.committed(self._files, head, self._fields)
-            return ShardIndex.open(
-                self._record,
-                self._shard,
-                self._files,
-                self._directory,
-                manifest,
-                gpu=self._shared.config.search_gpu,
-            )
-
-        return await self._shared.work("open", work)
+            await self._copies.close(index)
 
     async def _follow(self, ownership: Ownership, index: ShardIndex) -> None:
         head = ownership.head
@@ -197,7 +161,7 @@ class ShardIngest:
                 if batch.end.sequence >= publish_from:
                     await self._publish(ownership, index, batch.end)
                     self._note(batch, index)
-                    await self._collect_garbage()
+                    await self._copies.collect_garbage()
         finally:
             ahead.cancel()
             await asyncio.gather(ahead, return_exceptions=True)
@@ -235,9 +199,12 @@ class ShardIngest:
             "stage",
             lambda: index.stage(place, self._search_defaults, epoch=epoch, generation=generation),
         )
-        sha256 = await self._shared.work("manifest", lambda: self._files.write_manifest(manifest))
+        sha256 = await self._shared.work(
+            "manifest", lambda: self._copies.files.write_manifest(manifest)
+        )
         await to_its_end(self._commit(ownership, manifest))
         index.published(sha256)
+        self._shared.metrics.show_published(manifest)
         if self._rebuild:
             self._rebuild = False
             self.chores.end(REBUILD)
@@ -253,31 +220,12 @@ class ShardIngest:
 
     async def _commit(self, ownership: Ownership, manifest: Manifest) -> None:
         await ownership.publish(manifest)
-        await self._shared.work("current", lambda: self._files.set_current(manifest))
-
-    async def _collect_garbage(self) -> None:
-        """Clears away what no retained generation needs, now and then."""
-        if time.monotonic() - self._collected < COLLECT_SECONDS:
-            return
-        self._collected = time.monotonic()
-        keep, seconds = self._shared.config.keep_generations, self._shared.config.keep_seconds
-        cleared = await self._shared.work(
-            "collect",
-            lambda: self._files.collect_garbage(keep=keep, minimum_age_seconds=seconds),
-        )
-        metrics, labels = self._shared.metrics, (self._record.name, self._shard)
-        metrics.kept_bytes.labels(*labels).set(cleared.kept_bytes)
-        metrics.removed_bytes.labels(*labels).inc(cleared.removed_bytes)
-
-    async def _close(self, index: ShardIndex) -> None:
-        try:
-            await self._shared.work("close", index.close)
-        except TriremeError as error:
-            log.warning("working copy not closed", extra={**self._fields, "why": str(error)})
+        await self._shared.work("current", lambda: self._copies.files.set_current(manifest))
 
     def _note(self, batch: Batch, index: ShardIndex) -> None:
         self.stall.clear()
         metrics = self._shared.metrics
         metrics.indexed.inc(len(batch.documents))
+        metrics.batch_documents.observe(len(batch.documents))
         self.lag.count(len(batch.documents), time.monotonic())
         metrics.visible_seconds.observe(max(0, now_micros() - batch.oldest_micros) / 1e6)
