@@ -8,11 +8,15 @@ from typing import Any
 
 import grpc
 
+from core import tracing
 from core.rpc import error_of, lost
 from trireme.shard.v1 import shard_pb2, shard_pb2_grpc
 
-Request = shard_pb2.ConverseRequest
-Response = shard_pb2.ConverseResponse
+Ask = shard_pb2.Ask
+Answer = shard_pb2.Answer
+
+MOST_ASKS = 64
+"""In one message."""
 
 
 class Line:
@@ -28,46 +32,47 @@ class Line:
     async def count_terms(
         self, request: shard_pb2.CountTermsRequest, seconds: float
     ) -> shard_pb2.CountTermsResponse:
-        return (await self._ask(Request(count_terms=request), seconds)).count_terms
+        return (await self._ask(Ask(count_terms=request), seconds)).count_terms
 
     async def search_lexical(
         self, request: shard_pb2.SearchLexicalRequest, seconds: float
     ) -> shard_pb2.SearchLexicalResponse:
-        return (await self._ask(Request(search_lexical=request), seconds)).search_lexical
+        return (await self._ask(Ask(search_lexical=request), seconds)).search_lexical
 
     async def search_dense(
         self, request: shard_pb2.SearchDenseRequest, seconds: float
     ) -> shard_pb2.SearchDenseResponse:
-        return (await self._ask(Request(search_dense=request), seconds)).search_dense
+        return (await self._ask(Ask(search_dense=request), seconds)).search_dense
 
     async def search_sparse(
         self, request: shard_pb2.SearchSparseRequest, seconds: float
     ) -> shard_pb2.SearchSparseResponse:
-        return (await self._ask(Request(search_sparse=request), seconds)).search_sparse
+        return (await self._ask(Ask(search_sparse=request), seconds)).search_sparse
 
     async def read_attribute(
         self, request: shard_pb2.ReadAttributeRequest, seconds: float
     ) -> shard_pb2.ReadAttributeResponse:
-        return (await self._ask(Request(read_attribute=request), seconds)).read_attribute
+        return (await self._ask(Ask(read_attribute=request), seconds)).read_attribute
 
     async def fetch(
         self, request: shard_pb2.FetchRequest, seconds: float
     ) -> shard_pb2.FetchResponse:
-        return (await self._ask(Request(fetch=request), seconds)).fetch
+        return (await self._ask(Ask(fetch=request), seconds)).fetch
 
     async def close(self) -> None:
         """Ends the stream; calls under way fail."""
         if self._stream is not None:
             await self._stream.close()
 
-    async def _ask(self, request: Request, seconds: float) -> Response:
+    async def _ask(self, ask: Ask, seconds: float) -> Answer:
         async with asyncio.timeout(seconds):
             if self._stream is None or self._stream.is_over:
                 self._stream = _Stream(self._stub.Converse())
-            response = await self._stream.ask(request)
-        if response.failure:
-            raise error_of(response.failure)
-        return response
+            ask.trace_context = tracing.traceparent()
+            answer = await self._stream.ask(ask)
+        if answer.failure:
+            raise error_of(answer.failure)
+        return answer
 
 
 class _Stream:
@@ -76,23 +81,23 @@ class _Stream:
     def __init__(self, call: Any) -> None:
         self._call = call
         self._numbers = count(1)
-        self._outgoing: asyncio.Queue[Request] = asyncio.Queue()
-        self._waiting: dict[int, asyncio.Future[Response]] = {}
+        self._outgoing: asyncio.Queue[Ask] = asyncio.Queue()
+        self._waiting: dict[int, asyncio.Future[Answer]] = {}
         # gRPC sends one message of a stream at a time, and a write that is cancelled ends it.
         self.is_over = False
         self._writing = asyncio.create_task(self._write())
         self._reading = asyncio.create_task(self._read())
 
-    async def ask(self, request: Request) -> Response:
-        number = request.call = next(self._numbers)
-        answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+    async def ask(self, ask: Ask) -> Answer:
+        number = ask.call = next(self._numbers)
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
-        self._outgoing.put_nowait(request)
+        self._outgoing.put_nowait(ask)
         try:
             return await answer
         finally:
             if self._waiting.pop(number, None) is not None:
-                self._outgoing.put_nowait(Request(call=number, forget=True))
+                self._outgoing.put_nowait(Ask(call=number, forget=True))
 
     async def close(self) -> None:
         self._reading.cancel()
@@ -100,8 +105,12 @@ class _Stream:
 
     async def _write(self) -> None:
         while not self.is_over:
+            # What has come up meanwhile goes along: a message costs more than what is in it.
+            asks = [await self._outgoing.get()]
+            while len(asks) < MOST_ASKS and not self._outgoing.empty():
+                asks.append(self._outgoing.get_nowait())
             try:
-                await self._call.write(await self._outgoing.get())
+                await self._call.write(shard_pb2.ConverseRequest(asks=asks))
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 return  # the stream is over, and whoever reads it is told why
 
@@ -109,9 +118,10 @@ class _Stream:
         failure = lost("the conversation has ended")
         try:
             async for response in self._call:
-                answer = self._waiting.pop(response.call, None)
-                if answer is not None and not answer.done():
-                    answer.set_result(response)
+                for answer in response.answers:
+                    waiting = self._waiting.pop(answer.call, None)
+                    if waiting is not None and not waiting.done():
+                        waiting.set_result(answer)
         except grpc.aio.AioRpcError as error:
             failure = error
         finally:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
 
+from core import tracing
 from core.analysis import analyzer_of
 from shard import wire
 from shard.fetched import Vector
@@ -28,7 +29,7 @@ _ROWS_PER_MARKED = 2_000
 
 
 class Answers:
-    """One method for everything that a ConverseRequest can ask, by the name of its field.
+    """One method for everything that an Ask can be, by the name of its field.
 
     Each raises TriremeError.
     """
@@ -190,8 +191,9 @@ class Answers:
             result = call(*args, **kwargs)
             return result, time.perf_counter() - started
 
-        result, seconds = await self._searcher.run(rows, search)
-        self._seconds.labels(leg).observe(seconds)
+        with tracing.span(leg, rows=rows):
+            result, seconds = await self._searcher.run(rows, search)
+        self._seconds(leg).observe(seconds, tracing.exemplar())
         return result, seconds
 
 

@@ -5,15 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from core import tracing
 from core.errors import InvalidInput
 from core.interceptors import failure_status
-from core.interceptors import CallMetrics
+from core.metrics import CallMetrics
 from core.rpc import MAX_RECEIVE_BYTES, packed_status
 from shard.answers import Answers
 from trireme.shard.v1 import shard_pb2
 
+Ask = shard_pb2.Ask
+Answer = shard_pb2.Answer
 Request = shard_pb2.ConverseRequest
 Response = shard_pb2.ConverseResponse
+
+ENOUGH_BYTES = 256 * 1024
+"""A message with so much takes no further answers along."""
+MOST_BYTES = MAX_RECEIVE_BYTES - 2 * ENOUGH_BYTES
+"""Of one answer."""
 
 _METHOD = "/trireme.shard.v1.ShardService/Converse"
 _FORGET = "forget"
@@ -28,15 +36,18 @@ class Conversation:
         self._answers = answers
         self._calls = calls
         self._write = write
-        # gRPC sends one message of a stream at a time.
-        self._writing = asyncio.Lock()
+        self._outgoing: asyncio.Queue[tuple[Answer, int]] = asyncio.Queue()
         self._working: dict[int, asyncio.Task[None]] = {}
         self._reading: asyncio.Task[None] | None = None
 
     async def hold(self, requests: AsyncIterator[Request]) -> None:
         """Answers all calls; returns when the last one that was read is answered."""
         async with asyncio.TaskGroup() as group:
-            self._reading = group.create_task(self._read(requests, group))
+            sending = group.create_task(self._send())
+            async with asyncio.TaskGroup() as working:
+                self._reading = working.create_task(self._read(requests, working))
+            await self._outgoing.join()
+            sending.cancel()
 
     def end(self) -> None:
         """Reads no more calls."""
@@ -45,47 +56,62 @@ class Conversation:
 
     async def _read(self, requests: AsyncIterator[Request], group: asyncio.TaskGroup) -> None:
         async for request in requests:
-            ask = request.WhichOneof("ask") or ""
-            if ask == _FORGET:
-                self._forget(request.call)
-            else:
-                self._working[request.call] = group.create_task(self._answer(request, ask))
+            for ask in request.asks:
+                question = ask.WhichOneof("question") or ""
+                if question == _FORGET:
+                    self._forget(ask.call)
+                else:
+                    self._working[ask.call] = group.create_task(self._work(ask, question))
 
     def _forget(self, call: int) -> None:
         task = self._working.pop(call, None)
         if task is not None:
             task.cancel()
 
-    async def _answer(self, request: Request, ask: str) -> None:
-        method = f"{_METHOD}/{ask}"
+    async def _work(self, ask: Ask, question: str) -> None:
+        method = f"{_METHOD}/{question}"
         begun = self._calls.begin()
         code = "CANCELLED"
         try:
-            response = await self._response(request, ask)
+            with tracing.follow(question, ask.trace_context):
+                answer, size = await self._answer(ask, question)
             code = "OK"
         except Exception as error:
             status = failure_status(error, method)
-            response = Response(call=request.call, failure=packed_status(status))
             code = status.code.name
+            answer = Answer(call=ask.call, failure=packed_status(status))
+            size = answer.ByteSize()
         finally:
             self._calls.end(method, begun, code)
-            # Not to be forgotten from here on: a write that is cancelled would end the stream.
-            self._working.pop(request.call, None)
-        async with self._writing:
-            await self._write(response)
+            self._working.pop(ask.call, None)
+        self._outgoing.put_nowait((answer, size))
 
-    async def _response(self, request: Request, ask: str) -> Response:
-        if not ask:
-            raise InvalidInput("FIELD_REQUIRED", "asks for nothing", field="ask")
-        found = await getattr(self._answers, ask)(getattr(request, ask))
-        response = Response(call=request.call, **{ask: found})
-        size = response.ByteSize()
+    async def _answer(self, ask: Ask, question: str) -> tuple[Answer, int]:
+        """The answer and its size in bytes."""
+        if not question:
+            raise InvalidInput("FIELD_REQUIRED", "asks for nothing", field="question")
+        found = await getattr(self._answers, question)(getattr(ask, question))
+        answer = Answer(call=ask.call, **{question: found})
+        size = answer.ByteSize()
         # It would end the stream, and every other call with it.
-        if size > MAX_RECEIVE_BYTES:
+        if size > MOST_BYTES:
             raise InvalidInput(
                 "OUT_OF_RANGE",
-                f"the answer has {size:,} bytes, more than {MAX_RECEIVE_BYTES:,}",
-                field=ask,
+                f"the answer has {size:,} bytes, more than {MOST_BYTES:,}",
+                field=question,
                 remedy="ask for fewer documents at a time",
             )
-        return response
+        return answer, size
+
+    async def _send(self) -> None:
+        while True:
+            answer, size = await self._outgoing.get()
+            answers = [answer]
+            # What is ready meanwhile goes along: a message costs more than what is in it.
+            while size < ENOUGH_BYTES and not self._outgoing.empty():
+                answer, more = self._outgoing.get_nowait()
+                answers.append(answer)
+                size += more
+            await self._write(Response(answers=answers))
+            for _ in answers:
+                self._outgoing.task_done()

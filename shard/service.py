@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 
 from core.manifest import Manifest
-from core.interceptors import CallMetrics
+from core.metrics import CallMetrics
 from core.names import Names
 from shard import wire
 from shard.answers import Answers

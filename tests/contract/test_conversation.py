@@ -13,8 +13,10 @@ import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
 from core.errors import NotFound
-from core.interceptors import Boundary, CallMetrics
-from core.rpc import MAX_RECEIVE_BYTES, RoleServer, open_channel, reason_of
+from core.interceptors import Boundary
+from core.metrics import CallMetrics
+from core.role_server import RoleServer
+from core.rpc import MAX_RECEIVE_BYTES, open_channel, reason_of
 from gateway.line import Line
 from shard.conversation import Conversation
 from trireme.shard.v1 import shard_pb2, shard_pb2_grpc
@@ -59,12 +61,28 @@ class Servicer(shard_pb2_grpc.ShardServiceServicer):
         self._answers = answers
         self._calls = calls
         self.held: list[Conversation] = []
+        self.messages_read = 0
+        self.messages_sent = 0
+
+    def Watch(self, request: Any, context: Any) -> Any:  # noqa: N802
+        raise NotImplementedError
 
     async def Converse(  # type: ignore[override]  # noqa: N802
         self, requests: AsyncIterator[shard_pb2.ConverseRequest], context: Any
     ) -> None:
-        self.held.append(Conversation(self._answers, self._calls, context.write))
-        await self.held[-1].hold(requests)
+        async def write(response: shard_pb2.ConverseResponse) -> None:
+            self.messages_sent += 1
+            await context.write(response)
+
+        self.held.append(Conversation(self._answers, self._calls, write))
+        await self.held[-1].hold(self._counted(requests))
+
+    async def _counted(
+        self, requests: AsyncIterator[shard_pb2.ConverseRequest]
+    ) -> AsyncIterator[shard_pb2.ConverseRequest]:
+        async for request in requests:
+            self.messages_read += 1
+            yield request
 
 
 @dataclass
@@ -158,7 +176,7 @@ async def test_what_was_not_thought_of_is_internal(ends: Ends) -> None:
 
 async def test_a_call_that_asks_for_nothing_is_refused(ends: Ends) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await ends.line._ask(shard_pb2.ConverseRequest(), SECONDS)
+        await ends.line._ask(shard_pb2.Ask(), SECONDS)
 
     assert reason_of(caught.value) == "FIELD_REQUIRED"
 
@@ -224,3 +242,17 @@ async def test_nothing_is_worked_on_after_a_gateway_has_gone(ends: Ends) -> None
     async with asyncio.timeout(SECONDS):
         assert await ends.answers.forgotten.get() == "asked"
     assert isinstance((await asyncio.gather(asked, return_exceptions=True))[0], grpc.RpcError)
+
+
+async def test_what_comes_up_together_travels_together(ends: Ends) -> None:
+    names = [f"query {number}" for number in range(40)]
+    asked = [ends.count(name) for name in names]
+    await ends.begun(*names)
+
+    for name in names:
+        ends.answers.gates[name].set()
+    found = await asyncio.gather(*asked)
+
+    assert [list(each.statistics.terms) for each in found] == [[name] for name in names]
+    assert ends.servicer.messages_read < len(names) / 2
+    assert ends.servicer.messages_sent < len(names) / 2

@@ -44,12 +44,14 @@ async def stub(tmp_path: Path, publisher: Publisher) -> AsyncIterator[Stub]:
 
 async def lexical(stub: Stub, query: str, **fields: Any) -> shard_pb2.SearchLexicalResponse:
     request = shard_pb2.SearchLexicalRequest(collection="ships", query=query, limit=10, **fields)
-    return await ask(stub, "search_lexical", request)
+    found: shard_pb2.SearchLexicalResponse = await ask(stub, "search_lexical", request)
+    return found
 
 
 async def count(stub: Stub, query: str) -> shard_pb2.CountTermsResponse:
     request = shard_pb2.CountTermsRequest(collection="ships", query=query)
-    return await ask(stub, "count_terms", request)
+    found: shard_pb2.CountTermsResponse = await ask(stub, "count_terms", request)
+    return found
 
 
 async def fetch(stub: Stub, *ids: str, **fields: Any) -> list[shard_pb2.FetchedDocument]:

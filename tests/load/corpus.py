@@ -106,8 +106,9 @@ class Corpus:
             encoder_fingerprint=self._fingerprint,
         )
         started = time.perf_counter()
-        asked = iter([shard_pb2.ConverseRequest(call=1, search_dense=request)])
-        reply = next(iter(self._converse(asked, timeout=SECONDS))).search_dense
+        ask = shard_pb2.Ask(call=1, search_dense=request)
+        asked = iter([shard_pb2.ConverseRequest(asks=[ask])])
+        reply = next(iter(self._converse(asked, timeout=SECONDS))).answers[0].search_dense
         waited = 1000 * (time.perf_counter() - started)
         return Found(tuple(reply.ranking.ids), reply.search_microseconds / 1000, waited)
 

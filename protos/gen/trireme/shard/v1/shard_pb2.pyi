@@ -23,7 +23,55 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ConverseRequest(_message.Message):
-    """ConverseRequest is one call, or the end of the caller's interest in one."""
+    """ConverseRequest is what a gateway had to ask when it could send."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ASKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def asks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Ask]:
+        """Calls."""
+
+    def __init__(
+        self,
+        *,
+        asks: _abc.Iterable[Global___Ask] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asks", b"asks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConverseRequest: _TypeAlias = ConverseRequest  # noqa: Y015
+
+@_typing.final
+class ConverseResponse(_message.Message):
+    """ConverseResponse is what a shard had to answer when it could send."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Answer]:
+        """Answers to calls of the same stream."""
+
+    def __init__(
+        self,
+        *,
+        answers: _abc.Iterable[Global___Answer] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConverseResponse: _TypeAlias = ConverseResponse  # noqa: Y015
+
+@_typing.final
+class Ask(_message.Message):
+    """Ask is one call, or the end of the caller's interest in one."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -84,19 +132,19 @@ class ConverseRequest(_message.Message):
         fetch: Global___FetchRequest | None = ...,
         forget: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ask", b"ask", "count_terms", b"count_terms", "fetch", b"fetch", "forget", b"forget", "read_attribute", b"read_attribute", "search_dense", b"search_dense", "search_lexical", b"search_lexical", "search_sparse", b"search_sparse"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["count_terms", b"count_terms", "fetch", b"fetch", "forget", b"forget", "question", b"question", "read_attribute", b"read_attribute", "search_dense", b"search_dense", "search_lexical", b"search_lexical", "search_sparse", b"search_sparse"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask", b"ask", "call", b"call", "count_terms", b"count_terms", "fetch", b"fetch", "forget", b"forget", "read_attribute", b"read_attribute", "search_dense", b"search_dense", "search_lexical", b"search_lexical", "search_sparse", b"search_sparse", "trace_context", b"trace_context"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "count_terms", b"count_terms", "fetch", b"fetch", "forget", b"forget", "question", b"question", "read_attribute", b"read_attribute", "search_dense", b"search_dense", "search_lexical", b"search_lexical", "search_sparse", b"search_sparse", "trace_context", b"trace_context"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_ask: _TypeAlias = _typing.Literal["count_terms", "search_lexical", "search_dense", "search_sparse", "read_attribute", "fetch", "forget"]  # noqa: Y015
-    _WhichOneofArgType_ask: _TypeAlias = _typing.Literal["ask", b"ask"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_ask) -> _WhichOneofReturnType_ask | None: ...
+    _WhichOneofReturnType_question: _TypeAlias = _typing.Literal["count_terms", "search_lexical", "search_dense", "search_sparse", "read_attribute", "fetch", "forget"]  # noqa: Y015
+    _WhichOneofArgType_question: _TypeAlias = _typing.Literal["question", b"question"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_question) -> _WhichOneofReturnType_question | None: ...
 
-Global___ConverseRequest: _TypeAlias = ConverseRequest  # noqa: Y015
+Global___Ask: _TypeAlias = Ask  # noqa: Y015
 
 @_typing.final
-class ConverseResponse(_message.Message):
-    """ConverseResponse answers one call."""
+class Answer(_message.Message):
+    """Answer ends one call."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -148,15 +196,15 @@ class ConverseResponse(_message.Message):
         read_attribute: Global___ReadAttributeResponse | None = ...,
         fetch: Global___FetchResponse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "count_terms", b"count_terms", "fetch", b"fetch", "read_attribute", b"read_attribute", "search_dense", b"search_dense", "search_lexical", b"search_lexical", "search_sparse", b"search_sparse"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["count_terms", b"count_terms", "fetch", b"fetch", "found", b"found", "read_attribute", b"read_attribute", "search_dense", b"search_dense", "search_lexical", b"search_lexical", "search_sparse", b"search_sparse"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "call", b"call", "count_terms", b"count_terms", "failure", b"failure", "fetch", b"fetch", "read_attribute", b"read_attribute", "search_dense", b"search_dense", "search_lexical", b"search_lexical", "search_sparse", b"search_sparse"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "count_terms", b"count_terms", "failure", b"failure", "fetch", b"fetch", "found", b"found", "read_attribute", b"read_attribute", "search_dense", b"search_dense", "search_lexical", b"search_lexical", "search_sparse", b"search_sparse"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_answer: _TypeAlias = _typing.Literal["count_terms", "search_lexical", "search_dense", "search_sparse", "read_attribute", "fetch"]  # noqa: Y015
-    _WhichOneofArgType_answer: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_answer) -> _WhichOneofReturnType_answer | None: ...
+    _WhichOneofReturnType_found: _TypeAlias = _typing.Literal["count_terms", "search_lexical", "search_dense", "search_sparse", "read_attribute", "fetch"]  # noqa: Y015
+    _WhichOneofArgType_found: _TypeAlias = _typing.Literal["found", b"found"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_found) -> _WhichOneofReturnType_found | None: ...
 
-Global___ConverseResponse: _TypeAlias = ConverseResponse  # noqa: Y015
+Global___Answer: _TypeAlias = Answer  # noqa: Y015
 
 @_typing.final
 class WatchRequest(_message.Message):
