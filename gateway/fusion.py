@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
@@ -65,6 +65,7 @@ class _Leg(NamedTuple):
     scores: Sequence[float]
     shards: Sequence[int]
     added: Sequence[float]
+    rows: Mapping[str, int]
 
 
 class Order:
@@ -83,7 +84,8 @@ class Order:
         self._legs = []
         for (name, ranking), weight in zip(found, weights, strict=True):
             ids, own, shards = zip(*ranking, strict=True)
-            self._legs.append(_Leg(name, ids, own, shards, add(own, weight, settings.k)))
+            rows = dict(zip(ids, range(len(ids)), strict=True))
+            self._legs.append(_Leg(name, ids, own, shards, add(own, weight, settings.k), rows))
         scores: dict[str, float] = {}
         for leg in self._legs:
             if not scores:
@@ -103,9 +105,8 @@ class Order:
         shards: dict[str, int] = {}
         places: dict[str, dict[str, Place]] = {id: {} for id in wanted}
         for leg in self._legs:
-            row_of = dict(zip(leg.ids, range(len(leg.ids)), strict=True))
             for id in wanted:
-                row = row_of.get(id)
+                row = leg.rows.get(id)
                 if row is not None:
                     shards[id] = leg.shards[row]
                     places[id][leg.name] = Place(row + 1, leg.scores[row], leg.added[row])
@@ -115,12 +116,22 @@ class Order:
             for rank, id in enumerate(wanted, start=start + 1)
         ]
 
+    def scored(self) -> Iterator[tuple[str, int, float]]:
+        """Id, shard and fused score of every document, best first: all that some want to know."""
+        shards: dict[str, int] = {}
+        for leg in self._legs:
+            shards.update(zip(leg.ids, leg.shards, strict=True))
+        return ((id, shards[id], self._scores[id]) for id in self.ids)
+
     def __repr__(self) -> str:
         return f"<Order of {len(self.ids)} candidates of {len(self._legs)} legs>"
 
 
-def merge(rankings: Iterable[Sequence[Candidate]], limit: int) -> list[Candidate]:
-    """The best `limit` candidates of all shards by descending score, ties by ascending id."""
+def merge(rankings: Iterable[Iterable[tuple[str, float, int]]], limit: int) -> list[Candidate]:
+    """The best `limit` candidates of all shards by descending score, ties by ascending id.
+
+    What comes in are the values of candidates: making them of all is dearer than sorting.
+    """
     ordered = sorted([(-score, id, shard) for id, score, shard in chain.from_iterable(rankings)])
     return [Candidate(id, -score, shard) for score, id, shard in ordered[:limit]]
 

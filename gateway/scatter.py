@@ -65,9 +65,9 @@ def likely_heads(view: View, query: Query, others: Mapping[str, Leg]) -> LikelyH
         for target in view.targets
     }
     rankings = {name: leg.ranking for name, leg in others.items()}
-    for fused in fuse(rankings, fusion)[:]:
-        heads[fused.shard].ids.append(fused.id)
-        heads[fused.shard].scores.append(fused.score)
+    for id, shard, score in fuse(rankings, fusion).scored():
+        heads[shard].ids.append(id)
+        heads[shard].scores.append(score)
     return heads
 
 
@@ -212,7 +212,7 @@ def _leg(
 ) -> Leg:
     replies = gathered.replies
     rankings = [
-        list(map(Candidate, reply.ranking.ids, reply.ranking.scores, repeat(shard)))
+        zip(reply.ranking.ids, reply.ranking.scores, repeat(shard))
         for shard, reply in replies.items()
     ]
     ranking = merge(rankings, limit)
