@@ -4,53 +4,20 @@ from __future__ import annotations
 
 import inspect
 import logging
-import time
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from core import tracing
 from core.errors import TriremeError
+from core.metrics import CallMetrics
 from core.rpc import status_of
 
 log = logging.getLogger(__name__)
 
 Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
 Context = Any
-
-
-class CallMetrics:
-    """Counts the calls of one role."""
-
-    def __init__(self, role: str, registry: CollectorRegistry) -> None:
-        labels = ("method", "code")
-        self.total = Counter(
-            f"trireme_{role}_calls_total", "Finished calls.", labels, registry=registry
-        )
-        # From a cached embedding (a millisecond) to the longest deadline (30 s).
-        self.seconds = Histogram(
-            f"trireme_{role}_call_duration_seconds",
-            "Time from a call's arrival to its end.",
-            ("method",),
-            buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30),
-            registry=registry,
-        )
-        self.in_flight = Gauge(
-            f"trireme_{role}_calls_in_flight", "Calls not yet finished.", registry=registry
-        )
-
-    def begin(self) -> float:
-        """Counts a call that has arrived; returns what `end` wants to know."""
-        self.in_flight.inc()
-        return time.perf_counter()
-
-    def end(self, method: str, begun: float, code: str) -> None:
-        """Counts a call that has ended with a status code, such as `OK`."""
-        self.in_flight.dec()
-        self.seconds.labels(method).observe(time.perf_counter() - begun)
-        self.total.labels(method, code).inc()
 
 
 class Boundary(grpc.aio.ServerInterceptor):
@@ -139,14 +106,11 @@ def failure_status(error: Exception, method: str) -> grpc.Status:
     """What a caller is told of a failure; one that is not ours is logged under a request id."""
     if isinstance(error, TriremeError):
         return status_of(error)
-    request_id = uuid.uuid4().hex
-    log.error(
-        "call failed unexpectedly",
-        extra={"method": method, "request_id": request_id},
-        exc_info=error,
-    )
+    log.error("call failed unexpectedly", extra={"method": method}, exc_info=error)
     return status_of(
-        TriremeError("something failed on our side", remedy=f"report request id {request_id}")
+        TriremeError(
+            "something failed on our side", remedy=f"report request id {tracing.request_id()}"
+        )
     )
 
 

@@ -7,6 +7,7 @@ status codes into text and cannot be told a deadline.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from core import tracing
 from core.deadline import Deadline
 from core.errors import (
     BadModelOutput,
@@ -23,8 +25,10 @@ from core.errors import (
     TriremeError,
     TritonUnavailable,
 )
+from core.metrics import InferenceMetrics
 from core.model_info import ModelInfo, model_info
-from core.rpc import CHANNEL_OPTIONS
+from core.rpc import CHANNEL_OPTIONS, open_channel
+from core.security.tls import NO_TLS, TlsSettings
 
 __all__ = ["ModelInfo", "TritonClient"]
 
@@ -40,17 +44,31 @@ _DETAIL_CHARACTERS = 300
 class TritonClient:
     """One Triton server, or several behind one name; bounds the inferences in flight."""
 
-    def __init__(self, address: str, channel: grpc.aio.Channel, max_in_flight: int) -> None:
+    def __init__(
+        self,
+        address: str,
+        channel: grpc.aio.Channel,
+        max_in_flight: int,
+        metrics: InferenceMetrics | None = None,
+    ) -> None:
         self.address = address
         self._channel = channel
         self._stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         self._permits = asyncio.Semaphore(max_in_flight)
+        self._metrics = metrics
 
     @classmethod
-    def create(cls, address: str, *, max_in_flight: int = 32) -> Self:
+    def create(
+        cls,
+        address: str,
+        *,
+        max_in_flight: int = 32,
+        metrics: InferenceMetrics | None = None,
+        tls: TlsSettings = NO_TLS,
+    ) -> Self:
         """A client for `host:port`; call it inside a running event loop."""
-        channel = grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
-        return cls(address, channel, max_in_flight)
+        channel = open_channel(address, tls, _CHANNEL_OPTIONS)
+        return cls(address, channel, max_in_flight, metrics)
 
     async def start(self) -> None:
         """Begins to connect; whether Triton is there shows with the first call."""
@@ -93,12 +111,21 @@ class TritonClient:
         """
         deadline.check(f"asking Triton to run model {model!r}")
         await self._permit(deadline)
+        rows, began = inputs[0].shape[0], time.perf_counter()
         try:
-            request = _infer_request(model, version, inputs, priority, deadline)
-            response = await self._infer_once_more_if_restarted(request, deadline)
+            with tracing.span("triton", model=model, rows=rows):
+                request = _infer_request(model, version, inputs, priority, deadline)
+                response = await self._infer_once_more_if_restarted(request, deadline)
+                output = _output(response, rows=rows)
+        except TriremeError as error:
+            if self._metrics is not None:
+                self._metrics.failures(model, error.reason).inc()
+            raise
         finally:
             self._permits.release()
-        return _output(response, rows=inputs[0].shape[0])
+        if self._metrics is not None:
+            self._metrics.answered(model, rows, time.perf_counter() - began)
+        return output
 
     async def _infer_once_more_if_restarted(self, request: Any, deadline: Deadline) -> Any:
         """Asks twice if a model's process has died: some Tritons restart it when asked."""
@@ -134,7 +161,7 @@ class TritonClient:
     ) -> Any:
         # At the deadline gRPC cancels the call, and Triton drops it if it still waits in a queue.
         try:
-            return await method(request, timeout=deadline.remaining())
+            return await method(request, timeout=deadline.remaining(), metadata=tracing.recorded())
         except grpc.aio.AioRpcError as error:
             raise self._translated(error, f"{model}:{version or 'newest'}", deadline) from error
         except grpc.aio.UsageError as error:
@@ -181,7 +208,9 @@ def _infer_request(
     priority: int,
     deadline: Deadline,
 ) -> Any:
-    request = service_pb2.ModelInferRequest(model_name=model, model_version=version)
+    request = service_pb2.ModelInferRequest(
+        model_name=model, model_version=version, id=tracing.request_id()
+    )
     request.parameters["priority"].uint64_param = priority
     # Microseconds that it may wait in Triton's queue; shortens what config.pbtxt allows.
     request.parameters["timeout"].int64_param = max(1, int(deadline.remaining() * 1e6))

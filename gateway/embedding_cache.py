@@ -123,7 +123,7 @@ class EmbeddingCache:
             del self._flights[key]
 
     def _counted(self, origin: Origin, vector: Vector) -> tuple[Vector, Origin]:
-        self._metrics.embedding_cache_lookups.labels(origin).inc()
+        self._metrics.embedding_cache_lookups(origin).inc()
         return vector, origin
 
     def __len__(self) -> int:

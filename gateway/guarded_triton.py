@@ -13,6 +13,8 @@ from prometheus_client import Gauge
 
 from core.deadline import Deadline
 from core.errors import OutOfTime, TriremeError, TritonUnavailable
+from core.metrics import InferenceMetrics
+from core.security.tls import NO_TLS, TlsSettings
 from core.triton import ModelInfo, TritonClient
 from gateway.pulse import Pulse
 
@@ -31,9 +33,11 @@ class GuardedTriton(TritonClient):
     _inputs: dict[str, tuple[str, int]]
 
     @classmethod
-    def guard(cls, address: str, silent: Gauge) -> Self:
+    def guard(
+        cls, address: str, silent: Gauge, metrics: InferenceMetrics, tls: TlsSettings = NO_TLS
+    ) -> Self:
         """A client for `host:port`; call it inside a running event loop."""
-        client = cls.create(address)
+        client = cls.create(address, metrics=metrics, tls=tls)
         client._silent, client._pulses, client._inputs = silent, {}, {}
         return client
 

@@ -14,6 +14,7 @@ from core.filters.schema import Schema
 from core.filters.wire import schema_from_proto
 from core.names import Names
 from core.rpc import open_channel
+from core.security.tls import NO_TLS, TlsSettings
 from gateway.line import Line
 from gateway.pulse import Pulse
 from gateway.recent import Recent
@@ -33,7 +34,12 @@ class Peer:
     """
 
     def __init__(
-        self, address: str, changed: Callable[[], None], silent: Gauge, hedge_quantile: float
+        self,
+        address: str,
+        changed: Callable[[], None],
+        silent: Gauge,
+        hedge_quantile: float,
+        tls: TlsSettings = NO_TLS,
     ) -> None:
         self.address = address
         self.connected = False
@@ -42,7 +48,7 @@ class Peer:
         self.names = Names()
         self.in_flight = 0
         self.pulse = Pulse(address, self._probe, silent)
-        self._channel = open_channel(address)
+        self._channel = open_channel(address, tls)
         self._stub: shard_pb2_grpc.ShardServiceAsyncStub = shard_pb2_grpc.ShardServiceStub(
             self._channel
         )

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from contextvars import Context
 
 from prometheus_client import Gauge
 
@@ -81,7 +82,8 @@ class Pulse:
         self._gauge.labels(self._name).set(1)
         log.warning("peer has fallen silent", extra={"peer": self._name})
         if self._probing is None or self._probing.done():
-            self._probing = asyncio.create_task(self._probe_until_it_answers())
+            # Not part of the call that happened to notice it.
+            self._probing = asyncio.create_task(self._probe_until_it_answers(), context=Context())
 
     async def _probe_until_it_answers(self) -> None:
         while self.silent:

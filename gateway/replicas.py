@@ -86,6 +86,7 @@ class Replicas:
     def __init__(self, share: float, metrics: GatewayMetrics) -> None:
         self._budget = Budget(share)
         self._second_calls = metrics.second_calls
+        self.shard_seconds = metrics.shard_seconds
 
     def order(
         self, holders: Sequence[Holder], wanted: Generation, *, even_silent: bool = False
@@ -125,7 +126,7 @@ class Replicas:
 
     def count(self, reason: str, outcome: str) -> None:
         """Counts a second call."""
-        self._second_calls.labels(reason, outcome).inc()
+        self._second_calls(reason, outcome).inc()
 
 
 class _Race:

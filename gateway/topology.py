@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from core.deadline import Deadline
 from core.documents import Position
 from core.errors import NotFound, ShardUnavailable
+from core.security.tls import NO_TLS, TlsSettings
 from gateway import peer_states
 from gateway.agreed_names import AgreedNames
 from gateway.metrics import GatewayMetrics
@@ -40,10 +41,11 @@ class Topology:
         *,
         hedge_quantile: float = 0.95,
         hedge_share: float = 0.1,
+        tls: TlsSettings = NO_TLS,
     ) -> None:
         self._changed = asyncio.Event()
         self._peers = [
-            Peer(address, self._notify, metrics.silent_peers, hedge_quantile)
+            Peer(address, self._notify, metrics.silent_peers, hedge_quantile, tls)
             for address in addresses
         ]
         self._replicas = Replicas(hedge_share, metrics)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from core import tracing
 from gateway.query import Degradation, Timing
 
 WAIT = "wait"
@@ -53,10 +54,11 @@ class Trace:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Span]:
-        """Times one stage, also if it fails."""
+        """Times one stage, also if it fails; it is a span of the call's trace, too."""
         span, started = Span(), self.elapsed_microseconds()
         try:
-            yield span
+            with tracing.span(name):
+                yield span
         finally:
             length = self.elapsed_microseconds() - started
             self._timings.append(Timing(name, started, length, span.inner_microseconds))

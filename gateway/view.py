@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from core import tracing
 from core.documents import Position
 from core.filters.schema import Schema
 from core.ranking_wish import OPEN, RankingWish
@@ -32,6 +34,15 @@ class Target:
 
         Raises ShardUnavailable if no replica is there, AioRpcError or TimeoutError.
         """
+        began = time.perf_counter()
+        try:
+            return await self._ask(kind, call, even_silent)
+        finally:
+            seconds = time.perf_counter() - began
+            took = self.replicas.shard_seconds(kind, str(self.shard))
+            took.observe(seconds, tracing.exemplar())
+
+    async def _ask(self, kind: str, call: Call[Reply], even_silent: bool) -> Reply:
         if len(self.holders) == 1:
             (holder,) = self.holders
             if even_silent or not holder.peer.pulse.silent:

@@ -83,7 +83,10 @@ class Fleet:
 
     async def remove(self, index: str) -> None:
         """Stops to fold into an index."""
-        await self._end([key for key in self._shards if key[0] == index])
+        keys = [key for key in self._shards if key[0] == index]
+        for key in keys:
+            self._shared.metrics.forget(self._shards[key].name)
+        await self._end(keys)
 
     def ingest(self, index: str, shard: int) -> ShardIngest | None:
         """The write path of one shard of an index, None if it is not folded into."""

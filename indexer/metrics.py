@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from core.interceptors import CallMetrics
+from core.manifest import Manifest
+from core.metrics import CallMetrics, InferenceMetrics, introduce
 from core.vectors.kinds import KINDS
 from indexer.lag import Lag
 from indexer.vector_state import VectorState
@@ -19,7 +20,9 @@ class IndexerMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        introduce("indexer", registry)
         self.calls = CallMetrics("indexer", registry)
+        self.triton = InferenceMetrics("indexer", registry)
         self.stored = Counter(
             "trireme_indexer_documents_stored_total",
             "Documents written to the document store.",
@@ -46,6 +49,12 @@ class IndexerMetrics:
         self.generation = Gauge(
             "trireme_indexer_generation", "Published generation.", _SHARD, registry=registry
         )
+        self.published = Gauge(
+            "trireme_indexer_published_timestamp_seconds",
+            "When the newest generation was published by this process, in seconds since 1970.",
+            _SHARD,
+            registry=registry,
+        )
         self.segments = Gauge(
             "trireme_indexer_segments", "Segments of the index.", _SHARD, registry=registry
         )
@@ -64,6 +73,13 @@ class IndexerMetrics:
         self.indexed = Counter(
             "trireme_indexer_documents_indexed_total",
             "Documents published to searchers.",
+            registry=registry,
+        )
+        # Powers of two up to twice the default of batch_documents.
+        self.batch_documents = Histogram(
+            "trireme_indexer_batch_documents",
+            "Documents in one published generation that were new to it.",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
             registry=registry,
         )
         self.quarantined = Counter(
@@ -110,6 +126,18 @@ class IndexerMetrics:
             buckets=(0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300),
             registry=registry,
         )
+        self._of_shards = (
+            self.lag,
+            self.lag_seconds,
+            self.stalled,
+            self.generation,
+            self.published,
+            self.segments,
+            self.kept_bytes,
+            self.removed_bytes,
+            self.kinds,
+            self.recall,
+        )
 
     def show_segments(self, found: VectorState, collection: str, shard: int) -> None:
         """Shows which kinds of vector index a shard has now."""
@@ -117,6 +145,17 @@ class IndexerMetrics:
             self.kinds.labels(collection, shard, kind).set(found.kinds.get(kind, 0))
         self.segments.labels(collection, shard).set(sum(found.kinds.values()))
         self.recall.labels(collection, shard).set(found.recall)
+
+    def show_published(self, manifest: Manifest) -> None:
+        """Shows which generation of a shard is the newest."""
+        labels = (manifest.collection, manifest.shard)
+        self.generation.labels(*labels).set(manifest.generation)
+        self.published.labels(*labels).set(manifest.created_at)
+
+    def forget(self, collection: str) -> None:
+        """Drops the values of an index that is gone."""
+        for metric in self._of_shards:
+            metric.remove_by_labels({"collection": collection})
 
     def watch(self, lag: Lag, collection: str, shard: int) -> None:
         """Shows how far a shard is behind, as it is whenever somebody asks."""

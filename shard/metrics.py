@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from core.interceptors import CallMetrics
+from core.errors import CorruptFile, IndexStoreUnavailable
 from core.manifest import Manifest
+from core.metrics import Bound, CallMetrics, introduce
 
 _COLLECTION = ("collection",)
 
@@ -15,8 +16,13 @@ class ShardMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        introduce("shard", self.registry)
         self.calls = CallMetrics("shard", self.registry)
         self.generation = self._gauge("generation", "Newest generation that is open.")
+        self.created = self._gauge(
+            "generation_created_timestamp_seconds",
+            "When the newest generation that is open was made, in seconds since 1970.",
+        )
         self.sequence = self._gauge("sequence", "Last change that the newest generation covers.")
         self.documents = self._gauge("documents", "Live documents.")
         self.passages = self._gauge("passages", "Live passages.")
@@ -46,12 +52,20 @@ class ShardMetrics:
             ("reason",),
             registry=self.registry,
         )
+        for reason in (CorruptFile.reason, IndexStoreUnavailable.reason, "INTERNAL"):
+            self.adopt_failures.labels(reason)
         # From a lexical search of a small shard (0.1 ms) to an exact scan of a large one (0.5 s).
-        self.search_seconds = Histogram(
+        search_seconds = Histogram(
             "trireme_shard_search_seconds",
-            "Time of the search itself.",
+            "Time of the search itself, without waiting, by leg.",
             ("leg",),
             buckets=(0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5),
+            registry=self.registry,
+        )
+        self.search_seconds = Bound(search_seconds)
+        self.searches_in_threads = Gauge(
+            "trireme_shard_searches_in_threads",
+            "Searches that run in threads or wait for one; small ones run without.",
             registry=self.registry,
         )
 
@@ -95,16 +109,19 @@ class ShardMetrics:
         """Notes the generation that is served from now on."""
         name = manifest.collection
         self.generation.labels(name).set(manifest.generation)
+        self.created.labels(name).set(manifest.created_at)
         self.sequence.labels(name).set(manifest.sequence)
         self.documents.labels(name).set(manifest.documents)
         self.passages.labels(name).set(manifest.passages)
         measured = [each.index.recall for each in manifest.segments if each.index is not None]
+        self.recall.labels(name)  # shown before the first sample
         self.sealed_recall.labels(name).set(min(measured, default=1.0))
 
     def forget(self, collection: str) -> None:
         """Drops the values of a collection that is no longer served."""
         for metric in (
             self.generation,
+            self.created,
             self.sequence,
             self.documents,
             self.passages,

@@ -32,7 +32,7 @@ class Searcher:
         self._pool = ThreadPoolExecutor(
             threads, "search", initializer=lambda: faiss.omp_set_num_threads(1)
         )
-        self._permits = threads + queued
+        self._permits = self._most = threads + queued
         self._inline_rows = inline_rows
 
     async def run(self, rows: int, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -46,6 +46,11 @@ class Searcher:
         loop = asyncio.get_running_loop()
         future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._release))
         return await asyncio.wrap_future(future)
+
+    @property
+    def busy(self) -> int:
+        """How many searches run in threads or wait for one."""
+        return self._most - self._permits
 
     def stop(self) -> None:
         """Waits for the searches that run and drops those that wait."""
