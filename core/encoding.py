@@ -23,6 +23,7 @@ from core.batching import (
 )
 from core.deadline import Deadline
 from core.errors import BadModelOutput, ModelMismatch
+from core.security.caller import current_caller
 from core.tokens import Tokenizer
 from core.triton import ModelInfo, TritonClient
 
@@ -93,6 +94,8 @@ class ServedModel:
     async def _infer(self, batch: Batch, deadline: Deadline, priority: int) -> Floats:
         """Runs the model over the inputs that it takes: float32 [n, info.width]."""
         info = self.info
+        if (meter := current_caller().meter).counts_tokens:
+            meter.model_tokens(int(batch.mask.sum()))
         tensors = batch.tensors(info.inputs)
         output = await self._triton.infer(
             info.name, info.version, tensors, deadline, priority=priority

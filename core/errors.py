@@ -2,13 +2,19 @@
 
     TriremeError                     code                  reason
     |- InvalidInput                  INVALID_ARGUMENT      given by the raiser
+    |- Unauthenticated               UNAUTHENTICATED
+    |  |- CredentialsMissing                               CREDENTIALS_MISSING
+    |  |- CredentialsInvalid                               CREDENTIALS_INVALID
+    |  `- CredentialsExpired                               CREDENTIALS_EXPIRED
+    |- PermissionDenied              PERMISSION_DENIED     PERMISSION_DENIED
     |- NotFound                      NOT_FOUND             given by the raiser
     |- CollectionExists              ALREADY_EXISTS        COLLECTION_EXISTS
     |- AliasExists                   ALREADY_EXISTS        ALIAS_EXISTS
     |- SnapshotExists                ALREADY_EXISTS        SNAPSHOT_EXISTS
     |- Exhausted                     RESOURCE_EXHAUSTED
     |  |- Overloaded                                       OVERLOADED
-    |  |  `- IndexBehind                                   INDEX_BEHIND
+    |  |  |- IndexBehind                                   INDEX_BEHIND
+    |  |  `- QuotaExceeded                                 QUOTA_EXCEEDED
     |  `- StorageFull                                      STORAGE_FULL
     |- OutOfTime                     DEADLINE_EXCEEDED     DEADLINE_EXCEEDED
     |- Unreachable                   UNAVAILABLE
@@ -17,7 +23,8 @@
     |  |- InsufficientCoverage                             INSUFFICIENT_COVERAGE
     |  |- IndexerUnavailable                               INDEXER_UNAVAILABLE
     |  |- StoreUnavailable                                 STORE_UNAVAILABLE
-    |  `- IndexStoreUnavailable                            INDEX_STORE_UNAVAILABLE
+    |  |- IndexStoreUnavailable                            INDEX_STORE_UNAVAILABLE
+    |  `- IdentityUnavailable                              IDENTITY_UNAVAILABLE
     |- Precondition                  FAILED_PRECONDITION
     |  |- ModelMismatch                                    MODEL_MISMATCH
     |  |- ModelInUse                                       MODEL_IN_USE
@@ -75,6 +82,38 @@ class InvalidInput(TriremeError):
         self.reason = reason
 
 
+class Unauthenticated(TriremeError):
+    """Nobody knows who calls."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+    reason = "CREDENTIALS_INVALID"
+
+
+class CredentialsMissing(Unauthenticated):
+    """A call without an API key or token."""
+
+    reason = "CREDENTIALS_MISSING"
+
+
+class CredentialsInvalid(Unauthenticated):
+    """An API key or token that is not known, not signed as it must be, or not for us."""
+
+    reason = "CREDENTIALS_INVALID"
+
+
+class CredentialsExpired(Unauthenticated):
+    """An API key or token whose time has passed."""
+
+    reason = "CREDENTIALS_EXPIRED"
+
+
+class PermissionDenied(TriremeError):
+    """Credentials that do not hold the scope that a call needs."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+    reason = "PERMISSION_DENIED"
+
+
 class NotFound(TriremeError):
     """A name that stands for nothing."""
 
@@ -126,6 +165,12 @@ class IndexBehind(Overloaded):
     """The index is too far behind what was written; it takes more when it has caught up."""
 
     reason = "INDEX_BEHIND"
+
+
+class QuotaExceeded(Overloaded):
+    """The caller has used what it may use; it may go on after `retry_after_seconds`."""
+
+    reason = "QUOTA_EXCEEDED"
 
 
 class StorageFull(Exhausted):
@@ -181,6 +226,12 @@ class IndexStoreUnavailable(Unreachable):
     """The service that keeps the index files does not answer, or not as it should."""
 
     reason = "INDEX_STORE_UNAVAILABLE"
+
+
+class IdentityUnavailable(Unreachable):
+    """The keys that tokens are checked by cannot be had."""
+
+    reason = "IDENTITY_UNAVAILABLE"
 
 
 class Precondition(TriremeError):

@@ -1,21 +1,19 @@
-"""How every role serves and calls gRPC: options, health, reflection, error details."""
+"""How every role calls gRPC: options, deadlines, error details."""
 
 from __future__ import annotations
 
-import errno
-import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 
 from core.deadline import Deadline
-from core.errors import BadEnvironment, Overloaded, TriremeError
+from core.errors import Overloaded, TriremeError
+from core.security.channel import RenewingChannel
+from core.security.tls import NO_TLS, TlsSettings
 
 MAX_RECEIVE_BYTES = 16 * 1024 * 1024
 ERROR_DOMAIN = "trireme"
@@ -35,27 +33,24 @@ CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
+    # A replica that comes back has another address; the default would keep it away for 30 s.
+    ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     ("grpc.lb_policy_name", "round_robin"),
 )
-SERVER_OPTIONS: tuple[tuple[str, int | str], ...] = (
-    ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),
-    ("grpc.max_send_message_length", MAX_RECEIVE_BYTES),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
-    # Pings that a busy machine held back arrive all at once: no reason to end a connection.
-    ("grpc.http2.max_ping_strikes", 0),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.max_concurrent_streams", 256),
-    ("grpc.max_metadata_size", 16 * 1024),
-    ("grpc.so_reuseport", 0),
-)
-
-AddServices = Callable[[grpc.aio.Server], Sequence[str]]
-"""Registers servicers on a server and returns the full names of their services."""
 
 
-def open_channel(address: str) -> grpc.aio.Channel:
-    """A channel to `host:port`, a DNS name or a `unix:` path, with the options all roles share."""
-    return grpc.aio.insecure_channel(address, options=list(CHANNEL_OPTIONS))
+def open_channel(
+    address: str,
+    tls: TlsSettings = NO_TLS,
+    options: Sequence[tuple[str, int | str]] = CHANNEL_OPTIONS,
+) -> grpc.aio.Channel:
+    """A channel to `host:port`, a DNS name or a `unix:` path, with the options all roles share.
+
+    With TLS it follows the certificates as they change, without a call that fails.
+    """
+    if tls.calls:
+        return RenewingChannel(address, tls, options)
+    return grpc.aio.insecure_channel(address, options=list(options))
 
 
 def deadline_of(
@@ -102,7 +97,8 @@ def lost(why: str) -> grpc.aio.AioRpcError:
 def packed_status(status: grpc.Status) -> bytes:
     """The google.rpc.Status in one of `status_of`, serialised."""
     ((_, packed),) = status.trailing_metadata
-    return bytes(packed)
+    assert isinstance(packed, bytes)
+    return packed
 
 
 def error_of(packed: bytes) -> grpc.aio.AioRpcError:
@@ -111,82 +107,6 @@ def error_of(packed: bytes) -> grpc.aio.AioRpcError:
     trailing = grpc.aio.Metadata((_STATUS_KEY, packed))
     code = _CODES[status.code]
     return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details=status.message)
-
-
-class RoleServer:
-    """One role's gRPC server: `await create`, `start()`, `stop(grace_seconds)`.
-
-    Health is NOT_SERVING until `ready()` is called. Reflection is always on.
-    """
-
-    def __init__(self, server: grpc.aio.Server, services: Sequence[str], port: int) -> None:
-        self._server = server
-        self._services = services
-        self._health = health.aio.HealthServicer()
-        self.port = port
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        names = [*services, health.SERVICE_NAME, reflection.SERVICE_NAME]
-        reflection.enable_server_reflection(names, server)
-
-    @classmethod
-    def create(
-        cls,
-        address: str,
-        add_services: AddServices,
-        interceptors: Sequence[grpc.aio.ServerInterceptor],
-    ) -> RoleServer:
-        """Binds `host:port` (port 0 picks a free one); raises BadEnvironment if it is in use."""
-        server = grpc.aio.server(interceptors=list(interceptors), options=list(SERVER_OPTIONS))
-        services = add_services(server)
-        check_free(address)
-        try:
-            port = server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise _cannot_listen(address, str(error)) from error
-        if port == 0:
-            raise _cannot_listen(address, "refused")
-        return cls(server, services, port)
-
-    async def start(self) -> None:
-        """Starts to answer, as not ready."""
-        await self._set(health_pb2.HealthCheckResponse.NOT_SERVING)
-        await self._server.start()
-
-    async def ready(self) -> None:
-        """Tells health checks that this role can do its work."""
-        await self._set(health_pb2.HealthCheckResponse.SERVING)
-
-    async def stop(self, grace_seconds: float) -> None:
-        """Says NOT_SERVING, lets calls in flight end for up to `grace_seconds`, then stops."""
-        await self._set(health_pb2.HealthCheckResponse.NOT_SERVING)
-        await self._server.stop(grace_seconds)
-
-    async def _set(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
-        for service in ("", *self._services):
-            await self._health.set(service, status)
-
-
-def check_free(address: str) -> None:
-    """Raises BadEnvironment if something listens at `host:port` already."""
-    host, _, port = address.rpartition(":")
-    if not port.isdigit() or port == "0":
-        return
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host.strip("[]"), int(port)))
-        except OSError as error:
-            detail = "already in use" if error.errno == errno.EADDRINUSE else str(error)
-            raise _cannot_listen(address, detail) from error
-
-
-def _cannot_listen(address: str, detail: str) -> BadEnvironment:
-    return BadEnvironment(
-        f"cannot listen at {address}: {detail}",
-        field="address",
-        remedy="choose another port, or port 0 for a free one",
-    )
 
 
 def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> any_pb2.Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 
+from core import tracing
 from core.errors import IndexerUnavailable
 from core.rpc import reason_of, status_of
 from gateway.topology import Topology
@@ -73,7 +74,9 @@ class Passthrough(grpc.GenericRpcHandler):
 
         async def forward(request: bytes, context: Context) -> bytes:
             try:
-                response: bytes = await send(request, timeout=context.time_remaining())
+                response: bytes = await send(
+                    request, timeout=context.time_remaining(), metadata=tracing.outgoing()
+                )
             except grpc.aio.AioRpcError as error:
                 await _pass_on(error, context)
                 raise
@@ -86,8 +89,11 @@ class Passthrough(grpc.GenericRpcHandler):
         open_stream: Any = self._channel.stream_stream(method)
 
         async def forward(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+            metadata = tracing.outgoing()
             try:
-                async for response in open_stream(requests, timeout=context.time_remaining()):
+                async for response in open_stream(
+                    requests, timeout=context.time_remaining(), metadata=metadata
+                ):
                     yield response
             except grpc.aio.AioRpcError as error:
                 await _pass_on(error, context)

@@ -13,9 +13,15 @@ import grpc
 from rich.console import Console
 
 from core.errors import TriremeError
-from core.rpc import CHANNEL_OPTIONS, reason_of
+from core.rpc import reason_of
+from deploy.cli.access import chosen_access, remember
 
 DEFAULT_STATE = Path(".trireme")
+_FILES = {
+    "key": "Private key of --cert (PEM). An API key or token goes into TRIREME_API_KEY.",
+    "cert": "Certificate that this client shows (PEM), where the gateway asks for one.",
+    "ca": "CA that signs the gateway's certificate (PEM): connect by TLS.",
+}
 console = Console()
 errors = Console(stderr=True)
 
@@ -23,13 +29,26 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def address_option(function: Function) -> Function:
-    """Adds `--address`; default: TRIREME_ADDRESS, else the cluster started in this folder."""
+    """Adds `--address` and how to get in there: `--ca`, `--cert` and `--key`.
+
+    The address is TRIREME_ADDRESS by default, else that of the cluster started in this folder. The
+    others are kept for `connected`.
+    """
     option = click.option(
         "--address",
         metavar="HOST:PORT",
         envvar="TRIREME_ADDRESS",
         help="Gateway to ask. Default: the one that `trireme up` started in this folder.",
     )
+    for name, what in _FILES.items():
+        function = click.option(
+            f"--{name}",
+            type=click.Path(dir_okay=False, path_type=Path),
+            envvar=f"TRIREME_{name.upper()}",
+            expose_value=False,
+            callback=remember,
+            help=what,
+        )(function)
     return option(function)
 
 
@@ -49,8 +68,8 @@ def resolve(address: str | None) -> str:
 
 @contextmanager
 def connected(address: str | None) -> Iterator[grpc.Channel]:
-    """A channel to the gateway."""
-    with grpc.insecure_channel(resolve(address), options=list(CHANNEL_OPTIONS)) as channel:
+    """A channel to the gateway, as the command's options and TRIREME_API_KEY say."""
+    with chosen_access(resolve(address)).open() as channel:
         yield channel
 
 
@@ -75,5 +94,8 @@ def explain(error: grpc.RpcError, address: str | None) -> str:
     code, details = error.code(), error.details()
     if code is grpc.StatusCode.UNAVAILABLE and not reason:
         where = resolve(address)
-        return f"nothing answers at {where}; is the cluster up? (`trireme up`, or give --address)"
+        return (
+            f"nothing answers at {where}; is the cluster up? (`trireme up`, or give --address, and "
+            "--ca if it speaks TLS)"
+        )
     return f"{details} [{reason or code.name}]"

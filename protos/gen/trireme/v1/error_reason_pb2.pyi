@@ -132,6 +132,25 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_SNAPSHOT_EXISTS: _ErrorReason.ValueType  # 50
     """ALREADY_EXISTS: a snapshot of this name is there."""
+    ERROR_REASON_CREDENTIALS_MISSING: _ErrorReason.ValueType  # 51
+    """UNAUTHENTICATED: the call carries no API key or token."""
+    ERROR_REASON_CREDENTIALS_INVALID: _ErrorReason.ValueType  # 52
+    """UNAUTHENTICATED: the API key is not known, or the token is not signed by the issuer or not meant
+    for this service.
+    """
+    ERROR_REASON_CREDENTIALS_EXPIRED: _ErrorReason.ValueType  # 53
+    """UNAUTHENTICATED: the time of the API key or token has passed."""
+    ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 54
+    """PERMISSION_DENIED: the credentials do not hold the scope that the call needs, for the collection or
+    alias that it names. Says nothing about whether there is one of that name. A stream whose message
+    is refused so ends, once the messages before it are answered.
+    """
+    ERROR_REASON_QUOTA_EXCEEDED: _ErrorReason.ValueType  # 55
+    """RESOURCE_EXHAUSTED: the caller has used its requests or model tokens; RetryInfo says when there will
+    be more.
+    """
+    ERROR_REASON_IDENTITY_UNAVAILABLE: _ErrorReason.ValueType  # 56
+    """UNAVAILABLE: the keys by which tokens are checked cannot be had from their issuer."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason names every failure that a program may want to tell apart. In a google.rpc.ErrorInfo
@@ -248,4 +267,23 @@ is taken now; try again after the delay in RetryInfo.
 """
 ERROR_REASON_SNAPSHOT_EXISTS: ErrorReason.ValueType  # 50
 """ALREADY_EXISTS: a snapshot of this name is there."""
+ERROR_REASON_CREDENTIALS_MISSING: ErrorReason.ValueType  # 51
+"""UNAUTHENTICATED: the call carries no API key or token."""
+ERROR_REASON_CREDENTIALS_INVALID: ErrorReason.ValueType  # 52
+"""UNAUTHENTICATED: the API key is not known, or the token is not signed by the issuer or not meant
+for this service.
+"""
+ERROR_REASON_CREDENTIALS_EXPIRED: ErrorReason.ValueType  # 53
+"""UNAUTHENTICATED: the time of the API key or token has passed."""
+ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 54
+"""PERMISSION_DENIED: the credentials do not hold the scope that the call needs, for the collection or
+alias that it names. Says nothing about whether there is one of that name. A stream whose message
+is refused so ends, once the messages before it are answered.
+"""
+ERROR_REASON_QUOTA_EXCEEDED: ErrorReason.ValueType  # 55
+"""RESOURCE_EXHAUSTED: the caller has used its requests or model tokens; RetryInfo says when there will
+be more.
+"""
+ERROR_REASON_IDENTITY_UNAVAILABLE: ErrorReason.ValueType  # 56
+"""UNAVAILABLE: the keys by which tokens are checked cannot be had from their issuer."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -27,6 +27,12 @@ if _version_not_supported:
 
 class SearchServiceStub(object):
     """SearchService answers queries.
+
+    Metadata `trireme-priority` says who waits for the answer: `interactive` (a person; the default
+    of calls), `batch` (a job; the default of streams) or `backfill` (nobody in particular). While
+    there is more to do than can be done, waiting work gets shares of 64, 8 and 1, and within them
+    each caller its own; what finds no room is refused at once: RESOURCE_EXHAUSTED (`OVERLOADED`), and
+    a google.rpc.RetryInfo says when to come back. Calls of InferenceService share the same room.
     """
 
     def __init__(self, channel):
@@ -59,6 +65,12 @@ class SearchServiceStub(object):
 
 class SearchServiceServicer(object):
     """SearchService answers queries.
+
+    Metadata `trireme-priority` says who waits for the answer: `interactive` (a person; the default
+    of calls), `batch` (a job; the default of streams) or `backfill` (nobody in particular). While
+    there is more to do than can be done, waiting work gets shares of 64, 8 and 1, and within them
+    each caller its own; what finds no room is refused at once: RESOURCE_EXHAUSTED (`OVERLOADED`), and
+    a google.rpc.RetryInfo says when to come back. Calls of InferenceService share the same room.
     """
 
     def Search(self, request, context):
@@ -136,6 +148,12 @@ def add_SearchServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class SearchService(object):
     """SearchService answers queries.
+
+    Metadata `trireme-priority` says who waits for the answer: `interactive` (a person; the default
+    of calls), `batch` (a job; the default of streams) or `backfill` (nobody in particular). While
+    there is more to do than can be done, waiting work gets shares of 64, 8 and 1, and within them
+    each caller its own; what finds no room is refused at once: RESOURCE_EXHAUSTED (`OVERLOADED`), and
+    a google.rpc.RetryInfo says when to come back. Calls of InferenceService share the same room.
     """
 
     @staticmethod

@@ -27,7 +27,14 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class SearchServiceStub:
-    """SearchService answers queries."""
+    """SearchService answers queries.
+
+    Metadata `trireme-priority` says who waits for the answer: `interactive` (a person; the default
+    of calls), `batch` (a job; the default of streams) or `backfill` (nobody in particular). While
+    there is more to do than can be done, waiting work gets shares of 64, 8 and 1, and within them
+    each caller its own; what finds no room is refused at once: RESOURCE_EXHAUSTED (`OVERLOADED`), and
+    a google.rpc.RetryInfo says when to come back. Calls of InferenceService share the same room.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -62,7 +69,14 @@ class SearchServiceStub:
 
 @_typing.type_check_only
 class SearchServiceAsyncStub(SearchServiceStub):
-    """SearchService answers queries."""
+    """SearchService answers queries.
+
+    Metadata `trireme-priority` says who waits for the answer: `interactive` (a person; the default
+    of calls), `batch` (a job; the default of streams) or `backfill` (nobody in particular). While
+    there is more to do than can be done, waiting work gets shares of 64, 8 and 1, and within them
+    each caller its own; what finds no room is refused at once: RESOURCE_EXHAUSTED (`OVERLOADED`), and
+    a google.rpc.RetryInfo says when to come back. Calls of InferenceService share the same room.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Search: _aio.UnaryUnaryMultiCallable[_search_pb2.SearchRequest, _search_pb2.SearchResponse]  # type: ignore[assignment]
@@ -93,7 +107,14 @@ class SearchServiceAsyncStub(SearchServiceStub):
     """
 
 class SearchServiceServicer(metaclass=_abc_1.ABCMeta):
-    """SearchService answers queries."""
+    """SearchService answers queries.
+
+    Metadata `trireme-priority` says who waits for the answer: `interactive` (a person; the default
+    of calls), `batch` (a job; the default of streams) or `backfill` (nobody in particular). While
+    there is more to do than can be done, waiting work gets shares of 64, 8 and 1, and within them
+    each caller its own; what finds no room is refused at once: RESOURCE_EXHAUSTED (`OVERLOADED`), and
+    a google.rpc.RetryInfo says when to come back. Calls of InferenceService share the same room.
+    """
 
     @_abc_1.abstractmethod
     def Search(
