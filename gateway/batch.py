@@ -4,35 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import Generic, TypeVar
 
 from core.errors import Overloaded
-from gateway.admission import Admission
 
 Answer = TypeVar("Answer")
 Work = Callable[[], Awaitable[Answer]]
+Permit = Callable[[], AbstractContextManager[None]]
 
 
 async def side_by_side(
-    works: Sequence[Work[Answer]], admission: Admission, *, at_once: int
+    works: Sequence[Work[Answer]], spare: Permit, *, at_once: int
 ) -> list[Answer]:
     """What every work gives, in their order; at most `at_once` are under way.
 
-    Each that is under way holds a permit. Overloaded is raised at once if there is none for the
-    first; with that one alone all of the work gets done, one by one, and as soon as others are free
-    it goes on side by side. What a work raises ends the others.
+    The caller holds a permit for one. With that alone all of the work gets done, one by one; as
+    soon as `spare` gives more instead of raising Overloaded, it goes on side by side. What a work
+    raises ends the others.
     """
-    with admission.permit():
-        return await _Batch(works, admission, at_once).answers()
+    return await _Batch(works, spare, at_once).answers()
 
 
 class _Batch(Generic[Answer]):
     """The lanes of one batch: each takes the next work when it is done with one."""
 
-    def __init__(self, works: Sequence[Work[Answer]], admission: Admission, at_once: int) -> None:
+    def __init__(self, works: Sequence[Work[Answer]], spare: Permit, at_once: int) -> None:
         self._left = iter(enumerate(works))
-        self._admission = admission
+        self._spare = spare
         self._answers: list[Answer | None] = [None] * len(works)
         self._closed_lanes = min(at_once, len(works)) - 1
 
@@ -47,7 +46,7 @@ class _Batch(Generic[Answer]):
         with suppress(Overloaded):
             while self._closed_lanes:
                 permit = ExitStack()
-                permit.enter_context(self._admission.permit())
+                permit.enter_context(self._spare())
                 self._closed_lanes -= 1
                 lane = group.create_task(self._lane())
                 lane.add_done_callback(_giving_back(permit))

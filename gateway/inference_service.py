@@ -19,10 +19,13 @@ from gateway.admission import Admission
 from gateway.config import GatewayConfig
 from gateway.encoder import QUERY_PRIORITY
 from gateway.inference import BULK_PRIORITY, Inference
+from gateway.lanes import Lane, lane_of
 from gateway.metrics import GatewayMetrics
 from gateway.service import call_deadline, stream_deadline
 from gateway.streams import in_order, messages
 from gateway.texts import Cut
+from gateway.work import Work
+from gateway.work_wire import inference_work
 from trireme.v1 import inference_pb2, inference_pb2_grpc
 
 MAX_BATCH_ID_BYTES = 128
@@ -138,8 +141,9 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         priority: int,
     ) -> Response:
         """One call: shed at once if there is no permit, otherwise answered by its deadline."""
-        with self._admission.permit():
-            return await answer(request, call_deadline(context, self._config), priority)
+        deadline = call_deadline(context, self._config)
+        async with self._admission.admit(inference_work(request, lane_of(context)), deadline):
+            return await answer(request, deadline, priority)
 
     def _count(self, info: ModelInfo, cuts: Sequence[Cut]) -> None:
         tokens = sum(cut.token_count for cut in cuts)
@@ -150,13 +154,16 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     ) -> AsyncGenerator[Any, None]:
         """One `reply_type` per message of the stream, by `answer` or with why there is none."""
 
+        # Whose sender is held back can wait, unless it says otherwise.
+        lane = lane_of(context, Lane.BATCH)
+
         async def work(batch: Batch) -> Any:
             reply = reply_type(batch=batch.number)
             try:
                 request = _readable(batch)
                 reply.batch_id = request.batch_id
                 deadline = stream_deadline(context, self._config)
-                async with self._turn(deadline):
+                async with self._turn(inference_work(request.request, lane), deadline):
                     response = await answer(request.request, deadline, BULK_PRIORITY)
                 reply.response.CopyFrom(response)
             except TriremeError as error:
@@ -168,9 +175,9 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             async for reply in line:
                 yield reply
 
-    def _turn(self, deadline: Deadline) -> AbstractAsyncContextManager[None]:
-        """A permit, waited for in half of the time: the other half is for the work."""
-        return self._admission.turn(deadline.at_most(deadline.remaining() / 2))
+    def _turn(self, work: Work, deadline: Deadline) -> AbstractAsyncContextManager[None]:
+        """Permits, waited for in half of the time: the other half is for the work."""
+        return self._admission.turn(work, deadline.at_most(deadline.remaining() / 2))
 
 
 def _priority(kind: inference_pb2.EmbedKind.ValueType) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 
+from core import tracing
 from core.deadline import Deadline
 from core.documents import check_count, check_text
 from core.errors import InvalidInput, TriremeError
@@ -20,6 +21,7 @@ from gateway.batch import side_by_side
 from gateway.config import GatewayConfig
 from gateway.explain import Explainer
 from gateway.explain_wire import explain_from_proto, explanation_to_proto
+from gateway.lanes import Lane, lane_of
 from gateway.live_queries import LiveQueries
 from gateway.metrics import GatewayMetrics
 from gateway.outcome_wire import failed
@@ -27,12 +29,17 @@ from gateway.query import Answer
 from gateway.reply_time import ReplyTime
 from gateway.request_wire import query_from_proto
 from gateway.search import Search
+from gateway.slow_log import SlowLog
 from gateway.streams import as_done, messages
+from gateway.work import Work
+from gateway.work_wire import batch_work, search_work
 from trireme.v1 import search_pb2, search_pb2_grpc
 
 MAX_BATCH_SEARCHES = 100
 MAX_SEARCH_ID_BYTES = 128
 SEARCHES_AT_ONCE = 16
+# It repeats the search and looks at every leg again.
+EXPLAIN_UNITS = 3
 # What building and sending each answer of a batch takes at its end.
 BATCH_REPLY_SECONDS = 0.002
 
@@ -57,13 +64,16 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         self._metrics = metrics
         self._live = live
         self._config = config
+        self._slow = SlowLog(config.slow_search_seconds, metrics, with_text=config.log_query_text)
         self._reply_time = ReplyTime()
 
     async def Search(  # noqa: N802
         self, request: search_pb2.SearchRequest, context: Context
     ) -> search_pb2.SearchResponse:
-        with self._admission.permit():
-            deadline = self._reply_time.before(call_deadline(context, self._config))
+        whole = call_deadline(context, self._config)
+        work = search_work(request, self._config.rerank_depth, lane_of(context))
+        async with self._admission.admit(work, whole):
+            deadline = self._reply_time.before(whole)
             try:
                 answer = await self._find(request, deadline)
             except asyncio.CancelledError:
@@ -83,14 +93,18 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
             partial(self._outcome, each, deadline, f"requests[{number}]")
             for number, each in enumerate(request.requests)
         ]
-        outcomes = await side_by_side(works, self._admission, at_once=SEARCHES_AT_ONCE)
+        each = batch_work(request.requests, self._config.rerank_depth, lane_of(context))
+        async with self._admission.admit(each, deadline):
+            spare = partial(self._admission.spare, each)
+            outcomes = await side_by_side(works, spare, at_once=SEARCHES_AT_ONCE)
         self._count(*outcomes)
         return search_pb2.BatchSearchResponse(outcomes=outcomes)
 
     async def StreamSearch(  # noqa: N802
         self, requests: AsyncIterator[search_pb2.StreamSearchRequest], context: Context
     ) -> AsyncIterator[search_pb2.StreamSearchResponse]:
-        work = partial(self._turn, context=context)
+        # Whose sender is held back can wait, unless it says otherwise.
+        work = partial(self._turn, context=context, lane=lane_of(context, Lane.BATCH))
         async with aclosing(
             as_done(messages(requests), work, at_once=SEARCHES_AT_ONCE)
         ) as responses:
@@ -100,8 +114,9 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     async def ExplainHit(  # noqa: N802
         self, request: search_pb2.ExplainHitRequest, context: Context
     ) -> search_pb2.ExplainHitResponse:
-        with self._admission.permit():
-            deadline = self._reply_time.before(call_deadline(context, self._config))
+        whole = call_deadline(context, self._config)
+        async with self._admission.admit(Work("explain", EXPLAIN_UNITS, lane_of(context)), whole):
+            deadline = self._reply_time.before(whole)
             query, document_id = explain_from_proto(request, self._config)
             explanation = await self._explainer.explain(query, document_id, deadline)
             self._metrics.observe(explanation.answer)
@@ -111,6 +126,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         answer = await self._search.search(query_from_proto(request, self._config), deadline)
         self._live.note(request.collection, request.query)
         self._metrics.observe(answer)
+        self._slow.note(request.collection, request.query, answer)
         return answer
 
     async def _outcome(
@@ -119,20 +135,25 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         """The answer, or why there is none; `path` is where the request stands."""
         try:
             deadline.check("the search could begin")
-            answer = await self._find(request, deadline)
-            return search_pb2.SearchOutcome(response=answer_to_proto(answer))
+            with tracing.span("search"):
+                answer = await self._find(request, deadline)
+                return search_pb2.SearchOutcome(response=answer_to_proto(answer))
         except TriremeError as error:
             return failed(error, path)
 
     async def _turn(
-        self, message: search_pb2.StreamSearchRequest | InvalidInput, context: Context
+        self,
+        message: search_pb2.StreamSearchRequest | InvalidInput,
+        context: Context,
+        lane: Lane,
     ) -> search_pb2.StreamSearchResponse:
         """What becomes of one message of a stream, or of one that cannot be read."""
         response = search_pb2.StreamSearchResponse()
         try:
             request = _request(message, response)
             patience = stream_deadline(context, self._config)
-            async with self._admission.turn(patience):
+            work = search_work(request, self._config.rerank_depth, lane)
+            async with self._admission.turn(work, patience):
                 own = self._reply_time.before(
                     patience.at_most(self._config.default_deadline_seconds)
                 )

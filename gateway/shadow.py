@@ -15,15 +15,18 @@ from core.deadline import Deadline
 from core.errors import TriremeError
 from gateway.admission import Admission
 from gateway.config import GatewayConfig
+from gateway.lanes import Lane
 from gateway.live_queries import LiveQueries
 from gateway.search import Search
 from gateway.shadow_figures import Pair, ShadowQuery, figures
 from gateway.shadow_wire import ComparisonDesk, Wanted, shadow_search
 from gateway.topology import Topology
+from gateway.work import Work
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
+SHADOW_WORK = Work("", 1, Lane.BACKFILL)
 TRIES = 3
 """Times that a query is asked until both indexes answer it whole."""
 
@@ -98,7 +101,7 @@ class Shadow:
         """The first document ids, None if the answer is not whole; waits for a permit."""
         deadline = Deadline.after(self._config.longest_deadline_seconds)
         try:
-            async with self._admission.turn(deadline):
+            async with self._admission.turn(SHADOW_WORK, deadline):
                 query = shadow_search(index, text, self._config)
                 answer = await self._search.search(query, deadline)
         except TriremeError as error:

@@ -8,9 +8,14 @@ from functools import partial
 
 import pytest
 
+from core.deadline import Deadline
 from core.errors import Overloaded
-from gateway.admission import Admission
+from gateway.admission import MOST_WAITING, Admission
 from gateway.batch import side_by_side
+from gateway.metrics import GatewayMetrics
+from gateway.work import Work
+
+SOON = 30.0
 
 
 class Desk:
@@ -43,12 +48,22 @@ def begin(
     desk: Desk, admission: Admission, count: int, at_once: int = 4
 ) -> asyncio.Task[list[int]]:
     works = [partial(desk.work, number) for number in range(count)]
-    return asyncio.create_task(side_by_side(works, admission, at_once=at_once))
+
+    async def go() -> list[int]:
+        async with admission.admit(Work(), Deadline.after(SOON)):
+            spare = partial(admission.spare, Work())
+            return await side_by_side(works, spare, at_once=at_once)
+
+    return asyncio.create_task(go())
+
+
+def permits(count: int) -> Admission:
+    return Admission(count, GatewayMetrics())
 
 
 async def test_answers_keep_the_order_of_the_works() -> None:
     desk = Desk()
-    batch = begin(desk, Admission(10), 6)
+    batch = begin(desk, permits(10), 6)
     for number in (3, 1, 5, 0, 4, 2):
         desk.finish(number)
         await settle()
@@ -57,23 +72,23 @@ async def test_answers_keep_the_order_of_the_works() -> None:
 
 
 async def test_no_more_are_under_way_than_allowed_and_each_holds_a_permit() -> None:
-    desk, admission = Desk(), Admission(10)
+    desk, admission = Desk(), permits(10)
     batch = begin(desk, admission, 9, at_once=4)
     await settle()
 
     assert desk.working == {0, 1, 2, 3}
-    assert repr(admission) == "<Admission 4 of 10 permits taken>"
+    assert repr(admission) == "<Admission 4 of 10 units taken, 0 wait>"
 
     desk.finish(*range(9))
     await batch
-    assert repr(admission) == "<Admission 0 of 10 permits taken>"
+    assert repr(admission) == "<Admission 0 of 10 units taken, 0 wait>"
 
 
 async def test_with_one_permit_it_goes_on_one_by_one_and_side_by_side_once_more_are_free() -> None:
-    desk, admission = Desk(), Admission(3)
+    desk, admission = Desk(), permits(3)
     with ExitStack() as others:
-        others.enter_context(admission.permit())
-        others.enter_context(admission.permit())
+        others.enter_context(admission.spare(Work()))
+        others.enter_context(admission.spare(Work()))
         batch = begin(desk, admission, 5)
         await settle()
         assert desk.working == {0}
@@ -90,17 +105,22 @@ async def test_with_one_permit_it_goes_on_one_by_one_and_side_by_side_once_more_
     assert await batch == [0, 10, 20, 30, 40]
 
 
-async def test_without_a_permit_nothing_is_begun() -> None:
-    desk, admission = Desk(), Admission(1)
+async def test_without_a_permit_it_waits_or_is_refused_and_nothing_is_begun() -> None:
+    desk, admission = Desk(), permits(1)
 
-    with admission.permit(), pytest.raises(Overloaded):
-        await begin(desk, admission, 3)
+    with admission.spare(Work()):
+        waiting = [begin(desk, admission, 3) for _ in range(MOST_WAITING)]
+        await settle()
+        with pytest.raises(Overloaded):
+            await begin(desk, admission, 3)
+        assert desk.working == set()
 
-    assert desk.working == set()
+    desk.finish(0, 1, 2)
+    await asyncio.gather(*waiting)
 
 
 async def test_cancelling_it_ends_all_of_it_and_gives_the_permits_back() -> None:
-    desk, admission = Desk(), Admission(10)
+    desk, admission = Desk(), permits(10)
     batch = begin(desk, admission, 9)
     await settle()
 
@@ -110,11 +130,11 @@ async def test_cancelling_it_ends_all_of_it_and_gives_the_permits_back() -> None
     await settle()
 
     assert desk.working == set()
-    assert repr(admission) == "<Admission 0 of 10 permits taken>"
+    assert repr(admission) == "<Admission 0 of 10 units taken, 0 wait>"
 
 
 async def test_a_batch_that_is_cancelled_before_its_lanes_begin_gives_their_permits_back() -> None:
-    desk, admission = Desk(), Admission(10)
+    desk, admission = Desk(), permits(10)
     batch = begin(desk, admission, 9)
     await asyncio.sleep(0)
     assert desk.working == {0}
@@ -124,4 +144,4 @@ async def test_a_batch_that_is_cancelled_before_its_lanes_begin_gives_their_perm
         await batch
     await settle()
 
-    assert repr(admission) == "<Admission 0 of 10 permits taken>"
+    assert repr(admission) == "<Admission 0 of 10 units taken, 0 wait>"
