@@ -19,10 +19,14 @@ from typing import Protocol, TypeVar
 from wsgiref.simple_server import WSGIServer
 
 import uvloop
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    disable_created_metrics,
+    start_http_server,
+)
 
 from core import config as configuration
-from core import fsops, logs
+from core import fsops, logs, otel
 from core.errors import BadEnvironment, TriremeError
 
 log = logging.getLogger(__name__)
@@ -44,8 +48,12 @@ class RoleConfig(Protocol):
         """Lowest level to log."""
 
     @property
+    def drain_pause_seconds(self) -> float:
+        """How long to go on answering once health says NOT_SERVING."""
+
+    @property
     def drain_seconds(self) -> float:
-        """How long calls in flight may take to end."""
+        """How long calls in flight may then take to end."""
 
 
 class Role(Protocol):
@@ -61,6 +69,9 @@ class Role(Protocol):
 
     async def start(self) -> None:
         """Starts to work; returns when ready."""
+
+    async def retire(self) -> None:
+        """Says that it will not be there for long, and goes on answering."""
 
     async def stop(self, grace_seconds: float) -> None:
         """Stops taking calls, lets those in flight end, frees everything."""
@@ -80,12 +91,23 @@ def run(
     parser = argparse.ArgumentParser(prog=f"python -m {section}")
     parser.add_argument("--config", type=Path, required=True, help="YAML file")
     path: Path = parser.parse_args(arguments).config
+    return serve(section, lambda: configuration.load(kind, path, section), create)
+
+
+def serve(section: str, load: Callable[[], Config], create: Create[Config]) -> int:
+    """As `run`, with a configuration from anywhere."""
     logs.configure("info")
+    # When a series began, Prometheus sees by itself.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     try:
-        config = configuration.load(kind, path, section)
+        config = load()
         logs.configure(config.log_level)
-        uvloop.run(_serve(section, config, create))
+        end_tracing = otel.start(section)
+        try:
+            uvloop.run(_serve(section, config, create))
+        finally:
+            end_tracing()
     except TriremeError as error:
         log.error("role failed", extra={"role": section, "reason": error.reason, "why": str(error)})
         return 1
@@ -108,7 +130,10 @@ async def _serve(section: str, config: Config, create: Create[Config]) -> None:
                 fsops.replace_file(config.address_file, role.address.encode())
             log.info("role is ready", extra={"role": section, "address": role.address})
             await stopping.wait()
-        log.info("role is stopping", extra={"role": section})
+            log.info("role is stopping", extra={"role": section})
+            await role.retire()
+            # Who balances over several replicas looks elsewhere meanwhile: no call is sent in vain.
+            await asyncio.sleep(config.drain_pause_seconds)
     finally:
         await role.stop(config.drain_seconds)
         if metrics is not None:

@@ -2,6 +2,7 @@
 
 import sys
 
+import core.one_thread  # noqa: F401  # before any library that it is about
 from core.role import run
 from shard.config import ShardConfig
 from shard.server import Shard
