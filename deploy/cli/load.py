@@ -1,147 +1,208 @@
-"""`trireme load`: queries at a fixed rate, whatever the answers do (open loop).
-
-Arrivals are a Poisson process drawn beforehand. A latency counts from the moment a query was due,
-not from when it was sent, so a slow server cannot hide by slowing its clients down.
-"""
+"""`trireme load`: queries at a fixed rate, whatever the answers do (open loop)."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import click
-import grpc
-import numpy as np
 from rich.table import Table
 
-from core.rpc import open_channel, reason_of
-from deploy.cli.client import address_option, console, readable_errors, resolve
-from deploy.cli.search_options import MODES
-from trireme.v1 import ranking_pb2, search_pb2, search_pb2_grpc
+from deploy.cli.access import chosen_access
+from deploy.cli.client import (
+    address_option,
+    connected,
+    console,
+    errors,
+    readable_errors,
+    resolve,
+)
+from deploy.cli.load_options import mix_options, ramp_options
+from deploy.load.arrivals import ARRIVALS
+from deploy.load.crew import Crew
+from deploy.load.page import as_html
+from deploy.load.queries import read_queries, sample_queries
+from deploy.load.run import Plan, Ramp, climb, measure
+from deploy.load.scenario import Shape
+from deploy.load.sender import Target
 
-PERCENTILES = (50, 95, 99)
-
-
-@dataclass(slots=True)
-class Tally:
-    """What came back: latencies in ms of answered queries, failures by reason."""
-
-    milliseconds: list[float] = field(default_factory=list)
-    failures: Counter[str] = field(default_factory=Counter)
-    degraded: int = 0
+# Parts of a report that are tables of their own, or for programs only.
+_TABLES = ("percentiles_ms", "shapes", "failures_ms", "stages", "generator")
+_STEP = ("rate_per_second", "answered_per_second", "p50_ms", "p95_ms", "p99_ms", "degraded")
 
 
 @click.command()
 @click.argument("collection")
 @click.option(
     "--queries",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    required=True,
-    help="One query per line.",
+    type=click.Path(path_type=Path, exists=True),
+    help="One query per line, JSON lines, or a BEIR folder. Default: made of stored documents.",
 )
-@click.option("--rate", type=click.FloatRange(0.1, 10_000), default=10.0, show_default=True)
+@click.option(
+    "--rate",
+    type=click.FloatRange(0.1, 10_000),
+    default=10.0,
+    show_default=True,
+    help="Queries per second; with --ramp, those of the first step.",
+)
 @click.option("--seconds", type=click.FloatRange(1, 3600), default=10.0, show_default=True)
-@click.option("--mode", type=click.Choice(list(MODES)), default="hybrid", show_default=True)
-@click.option("--rerank/--no-rerank", default=True)
+@click.option(
+    "--warm-up",
+    type=click.FloatRange(0, 600),
+    default=2.0,
+    show_default=True,
+    help="Seconds at the same rate before those that count.",
+)
+@click.option("--arrivals", type=click.Choice(ARRIVALS), default=ARRIVALS[0], show_default=True)
+@mix_options
+@ramp_options
 @click.option("--deadline", type=float, default=2.0, show_default=True, help="Seconds per query.")
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="That send; more if the report says that the generator was late.",
+)
+@click.option(
+    "--connections",
+    type=click.IntRange(1, 64),
+    default=4,
+    show_default=True,
+    help="Of each process.",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--html",
+    "html_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write a page with curves.",
+)
 @address_option
 @readable_errors
 def load(
     collection: str,
-    queries: Path,
+    queries: Path | None,
     rate: float,
     seconds: float,
-    mode: str,
-    rerank: bool,
+    warm_up: float,
+    arrivals: str,
+    shapes: tuple[Shape, ...],
+    ramp: Ramp | None,
     deadline: float,
+    processes: int,
+    connections: int,
     seed: int,
     as_json: bool,
+    html_file: Path | None,
     address: str | None,
 ) -> None:
-    """Send queries to COLLECTION at RATE per second and report latencies."""
-    texts = [line.strip() for line in queries.read_text().splitlines() if line.strip()]
-    if not texts:
-        raise click.BadParameter("holds no query", param_hint="--queries")
-    requests = [
-        search_pb2.SearchRequest(
-            collection=collection,
-            query=text,
-            mode=MODES[mode],
-            rerank=ranking_pb2.Rerank(enabled=rerank),
-        )
-        for text in texts
-    ]
-    arrivals = plan_arrivals(rate, seconds, seed)
-    tally = asyncio.run(_send(resolve(address), requests, arrivals, deadline))
-    report = summarise(tally, rate, seconds)
+    """Send queries to COLLECTION at RATE per second and report latencies.
+
+    A latency counts from the moment a query was due, not from when it was sent, so a slow server
+    cannot hide by slowing its clients down.
+    """
+    target = Target(
+        access=chosen_access(resolve(address)),
+        collection=collection,
+        shapes=shapes,
+        queries=_queries(queries, collection, address),
+        deadline=deadline,
+        connections=connections,
+    )
+    plan = Plan(seconds, warm_up, seed, processes)
+    with Crew(target, processes=processes, arrivals=arrivals) as crew:
+        if ramp is None:
+            report = measure(crew, plan, rate)
+        else:
+            report = climb(crew, plan, ramp, first=rate, on_step=_say_step)
     if as_json:
         click.echo(json.dumps(report, indent=2))
     else:
-        console.print(_table(report))
+        _print(report)
+    if html_file is not None:
+        html_file.write_text(
+            as_html(report, collection=collection, shapes=shapes), encoding="utf-8"
+        )
 
 
-def plan_arrivals(rate: float, seconds: float, seed: int) -> list[float]:
-    """Moments in seconds from the start at which queries are due: a Poisson process."""
-    generator = np.random.default_rng(seed)
-    gaps = generator.exponential(1 / rate, size=int(rate * seconds * 2) + 100)
-    moments = np.cumsum(gaps)
-    return [float(moment) for moment in moments[moments < seconds]]
+def _queries(path: Path | None, collection: str, address: str | None) -> tuple[str, ...]:
+    if path is not None:
+        return read_queries(path)
+    with connected(address) as channel:
+        return sample_queries(channel, collection)
 
 
-def summarise(tally: Tally, rate: float, seconds: float) -> dict[str, object]:
-    """The report as plain data; latencies in milliseconds."""
-    answered = len(tally.milliseconds)
-    latencies = {
-        f"p{p}_ms": round(float(np.percentile(tally.milliseconds, p)), 2) if answered else None
-        for p in PERCENTILES
-    }
-    return {
-        "rate_per_second": rate,
-        "seconds": seconds,
-        "sent": answered + sum(tally.failures.values()),
-        "answered": answered,
-        "degraded": tally.degraded,
-        "failed": dict(tally.failures),
-        **latencies,
-        "max_ms": round(max(tally.milliseconds), 2) if answered else None,
-    }
+def _say_step(step: dict[str, Any]) -> None:
+    failed = sum(step["failed"].values())
+    errors.print(
+        f"[dim]·[/] {step['rate_per_second']:g}/s: {step['answered_per_second']:g}/s answered, "
+        f"p99 {step['p99_ms']} ms, {failed} failed",
+        highlight=False,
+    )
 
 
-async def _send(
-    address: str,
-    requests: list[search_pb2.SearchRequest],
-    arrivals: list[float],
-    deadline: float,
-) -> Tally:
-    tally = Tally()
-    async with open_channel(address) as channel:
-        stub = search_pb2_grpc.SearchServiceStub(channel)
-        loop = asyncio.get_running_loop()
-        start = loop.time()
-
-        async def one(number: int, due: float) -> None:
-            try:
-                reply = await stub.Search(requests[number % len(requests)], timeout=deadline)
-            except grpc.aio.AioRpcError as error:
-                tally.failures[reason_of(error) or error.code().name] += 1
-                return
-            tally.milliseconds.append((loop.time() - start - due) * 1000)
-            tally.degraded += bool(reply.degraded)
-
-        async with asyncio.TaskGroup() as group:
-            for number, due in enumerate(arrivals):
-                await asyncio.sleep(max(0.0, start + due - loop.time()))
-                group.create_task(one(number, due))
-    return tally
+def _print(report: dict[str, Any]) -> None:
+    for step in report.get("steps", [report]):
+        if step["generator"]["was_late"]:
+            errors.print(
+                f"[yellow]the generator was late[/] at {step['rate_per_second']:g}/s (p99 "
+                f"{step['generator']['late_p99_ms']} ms), and latencies are longer by that; give "
+                "more --processes or a lower rate",
+                highlight=False,
+            )
+    if "steps" in report:
+        console.print(_steps(report["steps"]))
+        console.print(f"capacity [bold]{report['capacity_per_second']:g}/s[/]", highlight=False)
+        console.print(f"because {report['stopped_because']}", highlight=False, markup=False)
+        return
+    console.print(_figures(report))
+    if len(report["shapes"]) > 1:
+        console.print(_shapes(report["shapes"]))
+    console.print(_stages(report["stages"]))
 
 
-def _table(report: dict[str, object]) -> Table:
+def _figures(report: dict[str, Any]) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 1))
     for name, value in report.items():
-        table.add_row(name.replace("_", " "), str(value))
+        if name not in _TABLES:
+            table.add_row(name.replace("_", " "), _shown(value))
+    return table
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {count}" for name, count in value.items()) or "none"
+    return "" if value is None else str(value)
+
+
+def _shapes(shapes: dict[str, dict[str, Any]]) -> Table:
+    table = Table(box=None, padding=(0, 1), header_style="dim")
+    for heading in ("search", "answered", "p50 ms", "p95 ms", "p99 ms"):
+        table.add_column(heading, justify="left" if heading == "search" else "right")
+    for name, times in shapes.items():
+        table.add_row(name, *(_shown(value) for value in times.values()))
+    return table
+
+
+def _stages(stages: dict[str, dict[str, Any]]) -> Table:
+    table = Table(box=None, padding=(0, 1), header_style="dim")
+    for heading in ("stage", "p50 ms", "p95 ms", "p99 ms", "begins at", "inside"):
+        table.add_column(heading, justify="left" if heading == "stage" else "right")
+    for name, times in stages.items():
+        shown = ("p50_ms", "p95_ms", "p99_ms", "start_p50_ms", "inner_p50_ms")
+        table.add_row(
+            name, *("" if times[each] is None else f"{times[each]:.1f}" for each in shown)
+        )
+    return table
+
+
+def _steps(steps: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, padding=(0, 1), header_style="dim")
+    for name in (*_STEP, "failed"):
+        table.add_column(name.replace("_", " "), justify="right")
+    for step in steps:
+        table.add_row(*(str(step[name]) for name in _STEP), str(sum(step["failed"].values())))
     return table

@@ -39,6 +39,11 @@ svg .middle { text-anchor: middle; }
 .curve { fill: none; stroke: var(--best); stroke-width: 2; }
 .band { fill: var(--band); } .gain { fill: var(--gain); } .loss { fill: var(--loss); }
 td.gain { color: var(--gain); } td.loss { color: var(--loss); }
+.line { fill: none; stroke-width: 2; } .line.low { stroke: var(--gain); }
+.line.middle-line { stroke: var(--main); } .line.high { stroke: var(--loss); }
+.line.best { stroke: var(--best); } .dot.low { fill: var(--gain); }
+.dot.middle-line { fill: var(--main); } .dot.high { fill: var(--loss); }
+.bound { stroke: var(--soft); stroke-dasharray: 4 4; }
 .verdict { border-left: 4px solid var(--best); background: var(--card); padding: 12px 16px;
   border-radius: 0 8px 8px 0; margin: 16px 0; }
 """

@@ -1,0 +1,45 @@
+"""The loop that both sides of a comparison are measured by."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+
+import pytest
+
+from tests.load.closed_loop import closed_loop
+
+
+def test_clients_ask_at_the_same_time_and_in_one_order() -> None:
+    together, calls = threading.Barrier(3), itertools.count()
+    asked: list[str] = []
+
+    def ask(query: str) -> None:
+        asked.append(query)
+        if next(calls) < 3:
+            together.wait(timeout=20)
+
+    measured = closed_loop(ask, ["a", "b", "c"], clients=3, seconds=0.0, fewest=6)
+
+    assert sorted(asked[:3]) == ["a", "b", "c"]
+    assert measured.clients == 3
+    assert measured.queries == len(asked) >= 6
+    assert 0 <= measured.p50_ms <= measured.p99_ms
+
+
+def test_what_a_client_meets_ends_the_measurement() -> None:
+    def ask(query: str) -> None:
+        raise ValueError(query)
+
+    with pytest.raises(ValueError, match="a"):
+        closed_loop(ask, ["a"], clients=2, seconds=20.0)
+
+
+def test_processor_time_is_shared_out_over_the_queries() -> None:
+    spent = iter([{"role": 1.0}, {"role": 3.0}])
+
+    measured = closed_loop(
+        lambda query: None, ["a"], clients=1, seconds=0.0, fewest=4, cpu=lambda: next(spent)
+    )
+
+    assert measured.cpu_ms == {"role": 2.0 * 1000 / 4}
