@@ -61,6 +61,12 @@ bench: models ## Measure overhead, freshness, encoding, deadlines, pages (slow)
 	@$(BIN)/python -m tests.load.million
 	@$(BIN)/python -m tests.load.corruption
 	@$(BIN)/python -m tests.load.filters
+	@$(BIN)/python -m tests.load.freshness_under_load
+	@$(BIN)/python -m tests.load.overload
+	@$(BIN)/python -m tests.load.rolling_restart
+	@$(BIN)/python -m tests.load.workers
+	@$(BIN)/python -m tests.load.rotation
+	@$(BIN)/python -m tests.load.lancedb_side --data $(DATA)
 
 .PHONY: gpu-check
 gpu-check: setup ## Try this machine's GPUs as shards would use them

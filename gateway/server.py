@@ -7,15 +7,22 @@ from collections.abc import Sequence
 import grpc
 from prometheus_client import CollectorRegistry
 
+from core.call_tracing import Tracing
 from core.decoding import Decoding
 from core.interceptors import Boundary
-from core.rpc import RoleServer, open_channel
+from core.role_server import RoleServer, Serving
+from core.rpc import open_channel
+from core.security.identity import Identity
+from core.security.settings import SecuritySettings
+from core.security.tls import TlsSettings
 from gateway.admission import Admission
+from gateway.authentication import Authentication
 from gateway.config import GatewayConfig
 from gateway.embedding_cache import EmbeddingCache
 from gateway.encoder import QueryEncoder
 from gateway.explain import Explainer
 from gateway.guarded_triton import GuardedTriton
+from gateway.http.server import open_doors
 from gateway.inference import Inference, Models
 from gateway.inference_service import InferenceServicer
 from gateway.legs import LegRunner
@@ -38,19 +45,27 @@ class Gateway:
 
     def __init__(self, config: GatewayConfig) -> None:
         self._metrics = GatewayMetrics()
-        self._triton = GuardedTriton.guard(config.triton_address, self._metrics.silent_peers)
+        self._identity = Identity.create(SecuritySettings.of(config))
+        serving = Serving.of(config)
+        self._triton = GuardedTriton.guard(
+            config.triton_address,
+            self._metrics.silent_peers,
+            self._metrics.triton,
+            TlsSettings.for_triton(config),
+        )
         self._topology = Topology(
             config.shards,
             self._metrics,
             hedge_quantile=config.hedge_quantile,
             hedge_share=config.hedge_share,
+            tls=serving.tls,
         )
-        self._indexer = open_channel(config.indexer_address)
+        self._indexer = open_channel(config.indexer_address, serving.tls)
         cache = EmbeddingCache(config.embedding_cache_megabytes * 1_000_000, self._metrics)
         models = Models.of(self._triton, config.model_directory)
         encoder = QueryEncoder(models.dense, models.sparse, cache)
         reranker = Reranker(models.cross, config.reranker_model)
-        admission = Admission(config.max_concurrent_searches)
+        admission = Admission(config.max_concurrent_searches, self._metrics)
         tokens = PageTokens.create(config.page_token_key_file, config.page_token_seconds)
         search = Search(self._topology, encoder, reranker, tokens)
         explainer = Explainer(search, LegRunner(encoder), StoredDocuments(self._indexer))
@@ -61,10 +76,16 @@ class Gateway:
         self._inference = InferenceServicer(
             Inference(models, cache), admission, self._metrics, config
         )
+        guards = [] if self._identity is None else [Authentication(self._identity)]
         self._server = RoleServer.create(
-            config.address, self._add_services, [Boundary(self._metrics.calls), Decoding()]
+            config.address,
+            self._add_services,
+            [Boundary(self._metrics.calls), Tracing(), *guards, Decoding()],
+            serving,
+            shared_port=config.workers > 1,
         )
         self._host = config.address.rpartition(":")[0]
+        self._http = open_doors(config, self._server, self._metrics.http_requests, self._identity)
 
     @classmethod
     async def create(cls, config: GatewayConfig) -> Gateway:
@@ -77,6 +98,11 @@ class Gateway:
         return f"{self._host}:{self._server.port}"
 
     @property
+    def http_address(self) -> str:
+        """Likewise of the HTTP doors, once started; empty without them."""
+        return "" if self._http is None else self._http.address
+
+    @property
     def registry(self) -> CollectorRegistry:
         """What the metrics page shows."""
         return self._metrics.registry
@@ -86,17 +112,27 @@ class Gateway:
         await self._triton.start()
         await self._topology.start()
         await self._server.start()
+        if self._http is not None:
+            await self._http.start()
         await self._topology.first_contact()
         self._shadow.start()
         await self._server.ready()
 
+    async def retire(self) -> None:
+        """Tells health checks to look elsewhere, and goes on answering."""
+        await self._server.retire()
+
     async def stop(self, grace_seconds: float) -> None:
         """Lets calls in flight end, then lets go of everything."""
+        if self._http is not None:
+            await self._http.stop()
         await self._server.stop(grace_seconds)
         await self._shadow.stop()
         await self._topology.stop()
         await self._indexer.close()
         await self._triton.stop(grace_seconds)
+        if self._identity is not None:
+            await self._identity.stop()
 
     def _add_services(self, server: grpc.aio.Server) -> Sequence[str]:
         search_pb2_grpc.add_SearchServiceServicer_to_server(self._search, server)

@@ -67,4 +67,15 @@ class IndexerConfig:
     address_file: Path | None = None
     metrics_address: str = ""
     log_level: str = "info"
+    drain_pause_seconds: float = 0.0
     drain_seconds: float = 5.0
+    tls_certificate_file: Path | None = None
+    tls_key_file: Path | None = None
+    tls_ca_file: Path | None = None
+    tls_client_ca_file: Path | None = None
+    """See core/security/tls.py."""
+    tls_triton: bool = False
+    """Triton speaks TLS too, by the same certificates."""
+    reflection: bool = True
+    health_address: str = ""
+    """See core/rpc.py."""

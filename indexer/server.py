@@ -13,11 +13,13 @@ import grpc
 from prometheus_client import CollectorRegistry
 from sqlalchemy import make_url
 
+from core.call_tracing import Tracing
 from core.decoding import Decoding
 from core.errors import BadEnvironment
 from core.index_store import IndexStore, Location
 from core.interceptors import Boundary
-from core.rpc import RoleServer
+from core.role_server import RoleServer, Serving
+from core.security.tls import TlsSettings
 from core.triton import TritonClient
 from indexer.alias_service import AliasServicer
 from indexer.collection_service import CollectionServicer
@@ -93,7 +95,10 @@ class Indexer:
         if config.shard_count < 1:
             raise BadEnvironment(f"{config.shard_count} shards hold nothing", field="shard_count")
         locks = [StateLock.take(path) for path in _lock_files(config)]
-        triton = TritonClient.create(config.triton_address)
+        metrics = IndexerMetrics(CollectorRegistry())
+        triton = TritonClient.create(
+            config.triton_address, metrics=metrics.triton, tls=TlsSettings.for_triton(config)
+        )
         shared = Shared(
             owner=f"{socket.gethostname()}:{os.getpid()}",
             config=config,
@@ -101,7 +106,7 @@ class Indexer:
             index_store=IndexStore.create(Location.of(config)),
             encoders=Encoders(triton, config.model_directory),
             executor=ThreadPoolExecutor(config.build_threads, thread_name_prefix="build"),
-            metrics=IndexerMetrics(CollectorRegistry()),
+            metrics=metrics,
             background=background_threads(config.seal_threads),
         )
         fleet = Fleet(shared, config.index_directory / WORK_DIRECTORY)
@@ -144,8 +149,8 @@ class Indexer:
                 snapshot_pb2.DESCRIPTOR.services_by_name["SnapshotService"].full_name,
             ]
 
-        interceptors = [Boundary(shared.metrics.calls), Decoding()]
-        server = RoleServer.create(config.address, add_services, interceptors)
+        interceptors = [Boundary(shared.metrics.calls), Tracing(), Decoding()]
+        server = RoleServer.create(config.address, add_services, interceptors, Serving.of(config))
         address = f"{config.address.rpartition(':')[0]}:{server.port}"
         return cls(server, address, collections, migrations, upkeep, shared, triton, locks)
 
@@ -157,6 +162,10 @@ class Indexer:
         await self._migrations.start()
         await self._upkeep.start()
         await self._server.ready()
+
+    async def retire(self) -> None:
+        """Tells health checks to look elsewhere, and goes on answering."""
+        await self._server.retire()
 
     async def stop(self, grace_seconds: float) -> None:
         """Lets calls in flight end for up to `grace_seconds`, then frees everything."""

@@ -36,6 +36,7 @@ class ShardConfig:
     gpu_least_rows    the smallest segment that is copied there, in passages
     gpu_megabytes     what copies may take on each of them; 0: until it is full
     gpu_float16       whether flat vectors take two bytes a component there instead of four
+    tls_...           see core/security/tls.py; `reflection`, `health_address`: core/rpc.py
     """
 
     shard: int
@@ -44,6 +45,7 @@ class ShardConfig:
     address_file: Path | None = None
     metrics_address: str = ""
     log_level: str = "info"
+    drain_pause_seconds: float = 0.0
     drain_seconds: float = 5.0
     index_url: str = ""
     index_endpoint: str = ""
@@ -65,3 +67,9 @@ class ShardConfig:
     gpu_least_rows: int = 20_000
     gpu_megabytes: int = 0
     gpu_float16: bool = False
+    tls_certificate_file: Path | None = None
+    tls_key_file: Path | None = None
+    tls_ca_file: Path | None = None
+    tls_client_ca_file: Path | None = None
+    reflection: bool = True
+    health_address: str = ""

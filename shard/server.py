@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import grpc
 from prometheus_client import CollectorRegistry
 
+from core.call_tracing import Tracing
 from core.gpu.placement import GpuSettings, Placement, find_gpus
 from core.index_store import IndexStore, Location
 from core.interceptors import Boundary
-from core.rpc import RoleServer
+from core.role_server import RoleServer, Serving
 from shard.adoption import Adoption
 from shard.answers import Answers
 from shard.config import ShardConfig
@@ -61,6 +62,7 @@ class Shard:
             page_generations=config.page_generations,
         )
 
+        metrics.searches_in_threads.set_function(lambda: searcher.busy)
         watch = RecallWatch(searcher, metrics, config.recall_one_in)
         answers = Answers(library, searcher, metrics, watch)
         servicer = ShardServicer(library, answers, metrics.calls)
@@ -69,7 +71,8 @@ class Shard:
             shard_pb2_grpc.add_ShardServiceServicer_to_server(servicer, server)
             return [shard_pb2.DESCRIPTOR.services_by_name["ShardService"].full_name]
 
-        server = RoleServer.create(config.address, add_services, [Boundary(metrics.calls)])
+        interceptors = [Boundary(metrics.calls), Tracing()]
+        server = RoleServer.create(config.address, add_services, interceptors, Serving.of(config))
         address = f"{config.address.rpartition(':')[0]}:{server.port}"
         return cls(server, servicer, address, library, searcher, scratch, metrics)
 
@@ -78,6 +81,10 @@ class Shard:
         await self._server.start()
         await self._library.start()
         await self._server.ready()
+
+    async def retire(self) -> None:
+        """Tells health checks to look elsewhere, and goes on answering."""
+        await self._server.retire()
 
     async def stop(self, grace_seconds: float) -> None:
         """Lets calls in flight end for up to `grace_seconds`, then frees everything."""

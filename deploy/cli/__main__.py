@@ -6,15 +6,18 @@ import click
 
 from deploy.cli import (
     aliases,
+    batching,
     evaluate,
     explain,
     index,
+    keys,
     load,
     migrate,
     models,
     quarantine,
     ranking,
     search,
+    size,
     snapshot,
     status,
     tune,
@@ -38,13 +41,16 @@ for command in (
     tune.tune,
     load.load,
     status.status,
+    size.size,
     aliases.aliases,
     quarantine.quarantine,
     models.models,
     snapshot.snapshot,
     migrate.migrate,
+    keys.keys,
 ):
     main.add_command(command)
+models.models.add_command(batching.batching)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,13 @@ STOP_GRACE_SECONDS = 10.0
     help="Port of the gateway; 0 picks a free one.",
 )
 @click.option(
+    "--http-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default=True,
+    help="Port of the HTTP doors and the console; 0 picks a free one.",
+)
+@click.option(
     "--index-url",
     metavar="s3://BUCKET/PREFIX",
     envvar="TRIREME_INDEX_URL",
@@ -53,7 +60,13 @@ STOP_GRACE_SECONDS = 10.0
 )
 @readable_errors
 def up(
-    state: Path, shards: int, replicas: int, port: int, index_url: str, database_url: str
+    state: Path,
+    shards: int,
+    replicas: int,
+    port: int,
+    http_port: int,
+    index_url: str,
+    database_url: str,
 ) -> None:
     """Start Triton, indexer, shards and gateway; stop them on Ctrl-C."""
     config = ClusterConfig(
@@ -61,6 +74,7 @@ def up(
         shards=shards,
         replicas=replicas,
         port=port,
+        http_port=http_port,
         index_url=index_url,
         database_url=database_url,
     )
@@ -80,6 +94,7 @@ async def _up(config: ClusterConfig) -> None:
         if starting.done():
             await starting
             console.print(f"[bold green]ready[/] at [bold]{cluster.address}[/]  (Ctrl-C stops)")
+            console.print(f"console at [bold]http://{cluster.http_address}/console/[/]")
             await asked_to_stop
     finally:
         starting.cancel()

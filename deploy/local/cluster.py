@@ -13,8 +13,9 @@ from typing import Any
 from core.deadline import Deadline
 from core.errors import BadEnvironment
 from core.fsops import replace_file
-from core.rpc import check_free
+from core.role_server import check_free
 from deploy.local.children import Children, complaints, same_python
+from deploy.local.monitoring import write_prometheus_config
 from deploy.local.ports import free_ports
 from deploy.local.role import RoleProcess, RoleSpec
 from deploy.local.state import State, triton_address_file
@@ -29,7 +30,8 @@ MODELS = ("bi_encoder", "cross_encoder")
 class ClusterConfig:
     """What a cluster can be told.
 
-    `port` 0 picks a free one for the gateway. Each shard has `replicas` processes. Documents are
+    `port` 0 picks a free one for the gateway, `http_port` likewise for its HTTP doors and console,
+    which there are not if it is None. Each shard has `replicas` processes. Documents are
     kept in `database_url`, in a file below `state` if that is empty. With
     `triton_address`, that Triton is used and none is started; `model_directory` must then hold its
     models' tokenizers. With `index_url` the index is published in that bucket. `settings`
@@ -41,6 +43,7 @@ class ClusterConfig:
     shards: int = 2
     replicas: int = 1
     port: int = 0
+    http_port: int | None = None
     host: str = "127.0.0.1"
     database_url: str = ""
     triton_address: str | None = None
@@ -60,9 +63,12 @@ class Cluster:
 
     def __init__(self, config: ClusterConfig, state: State, children: Children) -> None:
         shards = _shard_names(config)
-        ports = iter(free_ports(2 * len(shards) + 6, "127.0.0.1"))
+        ports = iter(free_ports(2 * len(shards) + 7, "127.0.0.1"))
         self.config = config
         self.address = f"{_reachable(config.host)}:{config.port or next(ports)}"
+        self.http_address = ""
+        if config.http_port is not None:
+            self.http_address = f"{_reachable(config.host)}:{config.http_port or next(ports)}"
         self._state = state
         self._children = children
         self._supervisors: dict[str, Supervisor] = {}
@@ -79,6 +85,9 @@ class Cluster:
         self.triton_address = config.triton_address or self._triton_config.address
         roles = ("indexer", *shards, "gateway")
         self.metrics_addresses = {name: f"127.0.0.1:{next(ports)}" for name in roles}
+        if config.triton_address is None:
+            port = self._triton_config.metrics_port
+            self.metrics_addresses["triton"] = f"{self._triton_config.host}:{port}"
 
     @classmethod
     async def create(cls, config: ClusterConfig) -> Cluster:
@@ -90,7 +99,8 @@ class Cluster:
             raise BadEnvironment("must be at least 1", field="shards")
         if config.replicas < 1:
             raise BadEnvironment("must be at least 1", field="replicas")
-        check_free(f"{config.host}:{config.port}")
+        for port in (config.port, config.http_port or 0):
+            check_free(f"{config.host}:{port}")
         state = await State.open(config.state, config.shards)
         try:
             children = await Children.create(keep_open=state.lock)
@@ -112,6 +122,7 @@ class Cluster:
         for spec in self._specs():
             await self._supervise(RoleProcess(spec, self._children), on_progress)
         replace_file(self._state.address_file, self.address.encode())
+        write_prometheus_config(self._state.prometheus_file, self.metrics_addresses)
 
     async def stop(self, grace_seconds: float) -> None:
         """Stops the roles, the gateway first, and waits until no process of theirs is left."""
@@ -177,7 +188,13 @@ class Cluster:
             "database_url": self.config.database_url or self._state.database_url,
             "shard_count": self.config.shards,
         }
-        gateway = {"shards": [*self._shards.values()], "indexer_address": self._indexer}
+        gateway: dict[str, Any] = {
+            "shards": [*self._shards.values()],
+            "indexer_address": self._indexer,
+        }
+        if self.http_address:
+            http_port = self.http_address.rpartition(":")[2]
+            gateway |= {"http_address": f"{self.config.host}:{http_port}", "console": True}
         port = self.address.rpartition(":")[2]
         return [
             self._spec(
@@ -206,7 +223,6 @@ class Cluster:
             module=module,
             address=address,
             settings={**settings, "metrics_address": self.metrics_addresses[name], **extra},
-            threads=1,
             config=self._state.config / f"{name}.yaml",
             log=self._state.logs / f"{name}.log",
             start_seconds=self.config.start_seconds,

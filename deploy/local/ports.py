@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 from core.errors import BadEnvironment
-from core.rpc import check_free
+from core.role_server import check_free
 
 _LOWEST = 10_000
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")

@@ -18,6 +18,7 @@ from core.deadline import Deadline
 from core.errors import Unreachable
 from core.fsops import replace_file
 from core.rpc import open_channel
+from core.security.tls import TlsSettings
 from deploy.local.children import Children, complaints, end, same_python
 
 _POLL_SECONDS = 0.05
@@ -31,7 +32,6 @@ class RoleSpec:
     module: str
     address: str
     settings: Mapping[str, Any]
-    threads: int
     config: Path
     log: Path
     start_seconds: float
@@ -56,7 +56,7 @@ class RoleProcess:
         replace_file(spec.config, content.encode())
         self.process = await self._children.spawn(
             [sys.executable, "-m", spec.module, "--config", spec.config],
-            same_python(os.environ) | _threads(spec.threads),
+            same_python(os.environ),
             spec.log,
         )
         serving = asyncio.create_task(self._serves())
@@ -84,7 +84,8 @@ class RoleProcess:
         """Returns when the role's health service says SERVING."""
         request = health_pb2.HealthCheckRequest()
         deadline = Deadline.after(self.spec.start_seconds)
-        async with open_channel(self.spec.address) as channel:
+        tls = TlsSettings.of_mapping(self.spec.settings)
+        async with open_channel(self.spec.address, tls) as channel:
             health = health_pb2_grpc.HealthStub(channel)
             while True:
                 try:
@@ -105,12 +106,3 @@ class RoleProcess:
     def __repr__(self) -> str:
         state = "not started" if self.process is None else f"pid {self.process.pid}"
         return f"<RoleProcess {self.name} at {self.spec.address}, {state}>"
-
-
-def _threads(count: int) -> dict[str, str]:
-    """Settings under which several processes can share a few cores."""
-    return {
-        "OMP_NUM_THREADS": str(count),
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "TOKENIZERS_PARALLELISM": "false",
-    }

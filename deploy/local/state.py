@@ -3,6 +3,7 @@
 lock            flock of the running cluster, with its process id
 format.json     {"format": 1, "shards": N}
 address         "host:port" of the gateway while it serves
+prometheus.yaml where the metrics of this cluster are, as Prometheus reads it
 config/         one generated YAML file per role
 logs/           one file per role
 documents.db    the document store
@@ -40,6 +41,7 @@ class State:
         self.path = path
         self.lock = lock
         self.address_file = path / "address"
+        self.prometheus_file = path / "prometheus.yaml"
         self.config = path / "config"
         self.logs = path / "logs"
         self.triton = path / "triton"

@@ -13,7 +13,8 @@ import grpc
 
 from core.decoding import Decoding
 from core.interceptors import Boundary
-from core.rpc import RoleServer, open_channel
+from core.role_server import RoleServer
+from core.rpc import open_channel
 from core.triton import TritonClient
 from gateway.admission import Admission
 from gateway.config import GatewayConfig
@@ -64,7 +65,7 @@ class InferenceAlone:
     async def until_permits_are_taken(self, count: int) -> None:
         """Returns when exactly `count` calls or batches are being worked on."""
         async with asyncio.timeout(SECONDS):
-            while repr(self.admission) != f"<Admission {count} of {PERMITS} permits taken>":
+            while self.admission.taken != count:
                 await asyncio.sleep(0)
 
 
@@ -75,7 +76,7 @@ async def serving(
     """The service in front of a Triton, for the time of a block."""
     config = GatewayConfig("127.0.0.1:0", (), "", triton_address, model_directory)
     metrics = GatewayMetrics()
-    admission = Admission(permits)
+    admission = Admission(permits, metrics)
     triton = TritonClient.create(triton_address)
     inference = Inference(Models.of(triton, model_directory), EmbeddingCache(1_000_000, metrics))
     servicer = InferenceServicer(inference, admission, metrics, config)

@@ -39,8 +39,9 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
     """Serves the fake models in the given versions; each version embeds differently.
 
     A text that holds the word `poison` fails its whole request. `inferences` and `rows` count what
-    each model did. `versions` are those in its repository: ones added later are served once the
-    model is loaded again, and then each of `broken` refuses to load.
+    each model did, `told` holds each inference's model, request id and traceparent. `versions` are
+    those in its repository: ones added later are served once the model is loaded again, and then
+    each of `broken` refuses to load.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
         self._loaded = {model.name: versions for model in served}
         self.inferences: Counter[str] = Counter()
         self.rows: Counter[str] = Counter()
+        self.told: list[tuple[str, str, str]] = []
         self._faults: dict[str, tuple[Fault, int]] = {}
         self._fault_file = fault_file
         self._poison = models.words_of_text(poison)
@@ -178,6 +180,8 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
             await context.abort(grpc.StatusCode.INTERNAL, "the model failed on a poisonous text")
         self.inferences[model.name] += 1
         self.rows[model.name] += len(inputs[0])
+        headers = dict(context.invocation_metadata())
+        self.told.append((model.name, request.id, headers.get("traceparent", "")))
         return _response(model, version, self.answer(model, version, inputs), fault)
 
     def answer(

@@ -62,7 +62,9 @@ def main() -> int:
     choice.add_argument("--check", action="store_true", help="fail if protos/gen is not fresh")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        fresh = Path(folder)
+        # A folder of its own: that of `tempfile` is closed to others, and so would be the copy.
+        fresh = Path(folder) / "gen"
+        fresh.mkdir()
         generate(fresh)
         if arguments.check:
             stale = differences(fresh, GENERATED)

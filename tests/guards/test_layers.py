@@ -22,6 +22,7 @@ MAY_IMPORT = {
 ALSO_IMPORTS = {"deploy/evaluation": "gateway.fusion"}
 # Libraries that only some parts may know.
 KNOWN_BY = {
+    "aiohttp": {"gateway/http"},
     "faiss": {"core/vectors", "core/gpu", "shard"},
     "tantivy": {
         "core/analysis.py",
@@ -39,9 +40,10 @@ KNOWN_BY = {
         "core/segment_writing.py",
         "core/sparse.py",
     },
+    "jwt": {"core/security"},
     "lark": {"core/filters"},
     "obstore": {"core/index_store/bucket.py", "core/index_store/s3_errors.py"},
-    "opentelemetry": {"core/otel.py"},
+    "opentelemetry": {"core/spans.py"},
     "sqlalchemy": {"indexer"},
     "tritonclient": {"core/triton.py", "deploy"},
     "torch": {"deploy"},

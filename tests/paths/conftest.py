@@ -106,6 +106,7 @@ async def running(
     *,
     cache_megabytes: int = 0,
     shadow_queries: int = 0,
+    slow_search_seconds: float = 1.0,
     replicas: int = 1,
 ) -> AsyncIterator[Cluster]:
     """A cluster with two shards on the fake Triton, for the time of a block."""
@@ -114,6 +115,7 @@ async def running(
         shards=2,
         replicas=replicas,
         port=0,
+        http_port=0,
         triton_address=triton.address,
         model_directory=triton.model_directory,
         # What breaks in Triton shall show, also for a query that was asked before.
@@ -121,6 +123,7 @@ async def running(
             "gateway": {
                 "embedding_cache_megabytes": cache_megabytes,
                 "shadow_queries": shadow_queries,
+                "slow_search_seconds": slow_search_seconds,
             }
         },
     )

@@ -264,30 +264,3 @@ async def test_quality_is_measured_on_a_judged_collection(family: Family, tmp_pa
         assert (system["ndcg@10"], system["recall@100"], system["mrr@10"]) == (1, 1, 1)
         assert 0 < system["p50_ms"] <= system["p95_ms"]
     assert "hybrid" in output
-
-
-async def test_load_is_sent_and_reported(family: Family, collection: str, tmp_path: Path) -> None:
-    await family.put(collection, a="some words")
-    queries = tmp_path / "queries.txt"
-    queries.write_text("words\nother words\n")
-
-    code, output, errors = await trireme(
-        "load",
-        collection,
-        "--queries",
-        str(queries),
-        "--rate",
-        "20",
-        "--seconds",
-        "1",
-        "--json",
-        "--address",
-        family.cluster.address,
-        journals=tmp_path,
-    )
-
-    assert code == 0, errors
-    report = json.loads(output)
-    assert report["answered"] == report["sent"] > 0
-    assert report["failed"] == {}
-    assert report["p50_ms"] <= report["p99_ms"] <= report["max_ms"]

@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from core.deadline import Deadline
 from core.rpc import reason_of
 from deploy.local.control import TritonControl
+from gateway.admission import MOST_WAITING, Admission
 from gateway.inference_service import BATCHES_AT_ONCE
+from gateway.work import Work
 from tests.fakes import models as fake
 from tests.fakes.inference import SECONDS, InferenceAlone, serving
 from tests.fakes.triton import FakeTriton, Fault
@@ -49,9 +51,21 @@ async def service(triton: FakeTriton) -> AsyncIterator[InferenceAlone]:
 
 @pytest.fixture
 async def full(triton: FakeTriton) -> AsyncIterator[InferenceAlone]:
-    """A service without a permit to give."""
-    async with serving(triton.address, triton.model_directory, permits=0) as running:
-        yield running
+    """A service without a permit to give, and without room to wait for one."""
+    async with serving(triton.address, triton.model_directory, permits=1) as running:
+        with running.admission.spare(Work()):
+            waiting = [asyncio.create_task(_wait(running.admission)) for _ in range(MOST_WAITING)]
+            while running.admission.waiting < MOST_WAITING:
+                await asyncio.sleep(0)
+            yield running
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def _wait(admission: Admission) -> None:
+    async with admission.admit(Work(), Deadline.after(SECONDS)):
+        pass
 
 
 def model(name: str, version: str = "") -> collection_pb2.ModelVersion:

@@ -98,13 +98,14 @@ async def up(state: Path, *options: str) -> tuple[int, str]:
     return process.returncode, " ".join(errors.decode().split())
 
 
-async def test_a_port_in_use_is_said_plainly(tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["--port", "--http-port"])
+async def test_a_port_in_use_is_said_plainly(tmp_path: Path, option: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
 
-        code, errors = await up(tmp_path / "state", "--port", str(port))
+        code, errors = await up(tmp_path / "state", "--port", "0", option, str(port))
 
     assert code == 1
     assert f"127.0.0.1:{port}" in errors
