@@ -32,7 +32,10 @@ from core.security.identity import Identity
 from core.security.settings import SecuritySettings
 from tests.fakes.credentials import AUDIENCE, ISSUER, Issuer
 
-NOW = datetime.now(UTC)
+
+def from_now(**of: float) -> datetime:
+    """A moment so far from now; before now, if that is less than 0."""
+    return datetime.now(UTC) + timedelta(**of)
 
 
 @pytest.fixture
@@ -73,14 +76,14 @@ async def test_grants_may_stand_in_a_list(issuer: Issuer) -> None:
 
 
 async def test_clocks_may_differ_a_little(issuer: Issuer) -> None:
-    just_over = NOW - timedelta(seconds=10)
+    just_over = from_now(seconds=-10)
 
     assert (await admitted(issuer, issuer.token("read:*", exp=just_over))).name
 
 
 async def test_a_token_is_good_until_it_expires(issuer: Issuer) -> None:
     with pytest.raises(CredentialsExpired):
-        await admitted(issuer, issuer.token("read:*", exp=NOW - timedelta(minutes=2)))
+        await admitted(issuer, issuer.token("read:*", exp=from_now(minutes=-2)))
 
 
 @pytest.mark.parametrize(
@@ -92,7 +95,7 @@ async def test_a_token_is_good_until_it_expires(issuer: Issuer) -> None:
         {"iss": None},
         {"exp": None},
         {"sub": None},
-        {"nbf": NOW + timedelta(minutes=5)},
+        {"nbf": from_now(hours=5)},
     ],
     ids=str,
 )
