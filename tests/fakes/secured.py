@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,11 +58,17 @@ class Secured:
 
 
 @asynccontextmanager
-async def secured(folder: Path) -> AsyncIterator[Secured]:
-    """One shard, on a fake Triton, for the time of a block; every role logs all that it can."""
+async def secured(
+    folder: Path, prepare: Callable[[Keys], None] = lambda keys: None
+) -> AsyncIterator[Secured]:
+    """One shard, on a fake Triton, for the time of a block; every role logs all that it can.
+
+    `prepare` adds keys that are known from the start: later ones only after some time.
+    """
     certificates = Certificates(folder / "tls")
     keys = Keys(folder / "keys.yaml")
     admin = keys.add("admin", "admin:*")
+    prepare(keys)
     usual = {"log_level": "debug"}
     async with FakeTriton() as triton:
         config = ClusterConfig(

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from core.rpc import open_channel, reason_of
 from core.security.quotas import Limits
 from deploy.cli.__main__ import main
-from tests.fakes.credentials import bearer
+from tests.fakes.credentials import Keys, bearer
 from tests.fakes.secured import SECONDS, Secured, secured
 from tests.load.rotation import rotate_under_load
 from trireme.shard.v1 import shard_pb2, shard_pb2_grpc
@@ -67,19 +67,19 @@ class Callers:
 
 @pytest_asyncio.fixture(scope="module")
 async def callers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Callers]:
+    made: dict[str, str] = {}
+
+    def prepare(keys: Keys) -> None:
+        made["reader"] = keys.add("reader", "read:open-*")
+        made["by_alias"] = keys.add("by-alias", "read:current")
+        made["mover"] = keys.add("mover", "admin:current", "admin:open-*")
+        made["few_tokens"] = keys.add("few", "read:*", limits=Limits(model_tokens_per_minute=5))
+
     async with (
-        secured(tmp_path_factory.mktemp("secured")) as family,
+        secured(tmp_path_factory.mktemp("secured"), prepare) as family,
         family.connect() as channel,
     ):
-        keys = family.keys
-        found = Callers(
-            family,
-            channel,
-            reader=keys.add("reader", "read:open-*"),
-            by_alias=keys.add("by-alias", "read:current"),
-            mover=keys.add("mover", "admin:current", "admin:open-*"),
-            few_tokens=keys.add("few", "read:*", limits=Limits(model_tokens_per_minute=5)),
-        )
+        found = Callers(family, channel, **made)
         for name in (*OPEN, *CLOSED):
             position = await family.fill(channel, name, **{f"{name}-a": "heart of oak"})
         stub: Any = search_pb2_grpc.SearchServiceStub(channel)
