@@ -15,7 +15,9 @@ from core.security.quotas import Limits
 from deploy.cli.access import Access
 from deploy.cli.keys import keys
 
-NOW = datetime.now(UTC)
+
+def now() -> datetime:
+    return datetime.now(UTC)
 
 
 def run(path: Path, *words: str) -> Result:
@@ -32,7 +34,7 @@ def test_a_key_that_was_made_opens_what_it_was_made_for(tmp_path: Path) -> None:
     path = tmp_path / "keys.yaml"
     text = made(path, "web", "--grant", "read:papers-*", "--requests-per-minute", "60")
 
-    found = read_keys(path).find(text, NOW)
+    found = read_keys(path).find(text, now())
 
     assert found.name == "web"
     assert found.grants[0].allows(READ, "papers-1")
@@ -46,12 +48,12 @@ def test_a_second_key_of_a_name_takes_its_grants_and_limits(tmp_path: Path) -> N
     second = made(path, "feed", "--expires", "1d")
 
     ring = read_keys(path)
-    old, new = ring.find(first, NOW), ring.find(second, NOW)
+    old, new = ring.find(first, now()), ring.find(second, now())
 
     assert (new.grants, new.limits, new.weight) == (old.grants, old.limits, old.weight)
     assert old.expires is None
     assert new.expires is not None
-    assert timedelta(hours=23) < new.expires - NOW <= timedelta(days=1, minutes=1)
+    assert timedelta(hours=23) < new.expires - now() <= timedelta(days=1, minutes=1)
 
 
 def test_a_key_is_revoked_at_once_or_after_a_time(tmp_path: Path) -> None:
@@ -66,7 +68,7 @@ def test_a_key_is_revoked_at_once_or_after_a_time(tmp_path: Path) -> None:
     (left,) = read_keys(path).keys
     assert left.id == second
     assert left.expires is not None
-    assert left.expires > NOW + timedelta(hours=1)
+    assert left.expires > now() + timedelta(hours=1)
 
 
 def test_the_list_shows_whose_keys_there_are(tmp_path: Path) -> None:
