@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ from core.open_models import OpenModels
 from core.similarity import fit
 from gateway.embedding_cache import EmbeddingCache, Key
 from gateway.query import ModelUsed
+from gateway.together import Together
 
 QUERY_PRIORITY = 1
 
@@ -25,7 +28,8 @@ Ids = NDArray[np.int32]
 class EncodedQuery:
     """A query's embedding, float32 [dimension], read-only.
 
-    `triton_microseconds` is how long Triton took, 0 if the vector was `cached`.
+    `triton_microseconds` is how long Triton took, requests before this one included; 0 if the
+    vector was `cached`.
     """
 
     vector: NDArray[np.float32]
@@ -54,6 +58,7 @@ class QueryEncoder:
         self._dense = dense
         self._sparse = sparse
         self._cache = cache
+        self._together: dict[tuple[str, str], tuple[Encoder | SparseEncoder, Together[Any]]] = {}
 
     async def encode(
         self, text: str, model: ModelUsed, deadline: Deadline, *, dimension: int = 0
@@ -72,11 +77,11 @@ class QueryEncoder:
             ids = _query_ids(encoder, text)
             prompt = encoder.prompt_tokens(query=True)
             started = time.perf_counter_ns()
-            vectors = await encoder.encode(
-                [ids], deadline, priority=QUERY_PRIORITY, prompt_tokens=prompt
+            together = self._queries_of(
+                encoder, partial(encoder.encode, priority=QUERY_PRIORITY, prompt_tokens=prompt)
             )
+            vector: NDArray[np.float32] = await together.encode(ids, deadline)
             microseconds = (time.perf_counter_ns() - started) // 1000
-            vector: NDArray[np.float32] = vectors[0]
             return vector
 
         key = Key.of(encoder.info, text, query=True)
@@ -104,7 +109,8 @@ class QueryEncoder:
             nonlocal microseconds
             ids = _query_ids(encoder, text)
             started = time.perf_counter_ns()
-            (terms,) = await encoder.encode([ids], deadline, priority=QUERY_PRIORITY)
+            together = self._queries_of(encoder, partial(encoder.encode, priority=QUERY_PRIORITY))
+            terms: SparseVector = await together.encode(ids, deadline)
             microseconds = (time.perf_counter_ns() - started) // 1000
             # Ids below 2^24 are exact in float32.
             return np.stack([terms.ids.astype(np.float32), terms.weights])
@@ -140,6 +146,16 @@ class QueryEncoder:
         return await self._sparse.get(
             model.model, model.version, deadline, fingerprint=model.fingerprint
         )
+
+    def _queries_of(self, encoder: Encoder | SparseEncoder, encode: Any) -> Together[Any]:
+        """What brings an encoder's queries together; another one if it was opened again."""
+        key = encoder.info.name, encoder.info.version
+        known = self._together.get(key)
+        if known is None or known[0] is not encoder:
+            special = encoder.tokenizer.single.count
+            known = encoder, Together(encode, special_tokens=special)
+            self._together[key] = known
+        return known[1]
 
 
 def _query_ids(encoder: Encoder | SparseEncoder, text: str) -> Ids:
