@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from gateway.fusion import Blended, Candidate, FusionSettings, Order, blend
+from gateway.fusion import Blended, FusionSettings, Order, Rankings, blend
 from gateway.groups import Group, Memberships, form_groups
 from gateway.query import Degradation, ModelUsed, RerankSettings, ShardAnswer
 
@@ -22,7 +22,7 @@ class Candidates:
     """
 
     uid: str
-    rankings: Mapping[str, Sequence[Candidate]]
+    rankings: Rankings
     order: Order
     fusion: FusionSettings
     rerank: RerankSettings

@@ -174,7 +174,7 @@ def _outcome(
         rank=rank,
         score=score,
         window=walk.query.window,
-        last_score=leg.ranking[-1].score if leg is not None and leg.ranking else 0.0,
+        last_score=leg.ranking.scores[-1] if leg is not None and leg.ranking else 0.0,
         within_window=within is not None,
         answered=leg is not None and shard in leg.answered,
         depth=len(below.ranking) if below is not None and shard in below.answered else 0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from operator import neg
 from typing import NamedTuple
 
 from core.ranking_wish import RRF
@@ -35,6 +36,31 @@ class Candidate(NamedTuple):
     shard: int
 
 
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Candidates of one leg, best first, column by column: an object for each would cost more."""
+
+    ids: Sequence[str] = ()
+    scores: Sequence[float] = ()
+    shards: Sequence[int] = ()
+
+    @classmethod
+    def of(cls, candidates: Iterable[Candidate]) -> Ranking:
+        """These candidates, best first."""
+        found = list(candidates)
+        return cls([c.id for c in found], [c.score for c in found], [c.shard for c in found])
+
+    def first(self, count: int) -> Ranking:
+        """The best `count` of them."""
+        return Ranking(self.ids[:count], self.scores[:count], self.shards[:count])
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[Candidate]:
+        return map(Candidate, self.ids, self.scores, self.shards)
+
+
 class Place(NamedTuple):
     """A place in one leg: rank from 1, the leg's score, what it added to the fused score."""
 
@@ -53,17 +79,15 @@ class Fused(NamedTuple):
     places: Mapping[str, Place]
 
 
-Rankings = Mapping[str, Sequence[Candidate]]
-"""What each leg found, by its name: best first."""
+Rankings = Mapping[str, Ranking]
+"""What each leg found, by its name."""
 
 
 class _Leg(NamedTuple):
     """One leg's candidates by their rows, best first, and what each adds to the fused score."""
 
     name: str
-    ids: Sequence[str]
-    scores: Sequence[float]
-    shards: Sequence[int]
+    found: Ranking
     added: Sequence[float]
     rows: Mapping[str, int]
 
@@ -83,15 +107,14 @@ class Order:
         add = METHODS[settings.method]
         self._legs = []
         for (name, ranking), weight in zip(found, weights, strict=True):
-            ids, own, shards = zip(*ranking, strict=True)
-            rows = dict(zip(ids, range(len(ids)), strict=True))
-            self._legs.append(_Leg(name, ids, own, shards, add(own, weight, settings.k), rows))
+            rows = dict(zip(ranking.ids, range(len(ranking)), strict=True))
+            self._legs.append(_Leg(name, ranking, add(ranking.scores, weight, settings.k), rows))
         scores: dict[str, float] = {}
         for leg in self._legs:
             if not scores:
-                scores = dict(zip(leg.ids, leg.added, strict=True))
+                scores = dict(zip(leg.found.ids, leg.added, strict=True))
                 continue
-            for id, added in zip(leg.ids, leg.added, strict=True):
+            for id, added in zip(leg.found.ids, leg.added, strict=True):
                 scores[id] = scores.get(id, 0.0) + added
         self._scores = scores
         self.ids: Sequence[str] = sorted(sorted(scores), key=scores.__getitem__, reverse=True)
@@ -108,8 +131,8 @@ class Order:
             for id in wanted:
                 row = leg.rows.get(id)
                 if row is not None:
-                    shards[id] = leg.shards[row]
-                    places[id][leg.name] = Place(row + 1, leg.scores[row], leg.added[row])
+                    shards[id] = leg.found.shards[row]
+                    places[id][leg.name] = Place(row + 1, leg.found.scores[row], leg.added[row])
         scores = self._scores
         return [
             Fused(id, shards[id], scores[id], rank, places[id])
@@ -120,20 +143,21 @@ class Order:
         """Id, shard and fused score of every document, best first: all that some want to know."""
         shards: dict[str, int] = {}
         for leg in self._legs:
-            shards.update(zip(leg.ids, leg.shards, strict=True))
+            shards.update(zip(leg.found.ids, leg.found.shards, strict=True))
         return ((id, shards[id], self._scores[id]) for id in self.ids)
 
     def __repr__(self) -> str:
         return f"<Order of {len(self.ids)} candidates of {len(self._legs)} legs>"
 
 
-def merge(rankings: Iterable[Iterable[tuple[str, float, int]]], limit: int) -> list[Candidate]:
-    """The best `limit` candidates of all shards by descending score, ties by ascending id.
-
-    What comes in are the values of candidates: making them of all is dearer than sorting.
-    """
-    ordered = sorted([(-score, id, shard) for id, score, shard in chain.from_iterable(rankings)])
-    return [Candidate(id, -score, shard) for score, id, shard in ordered[:limit]]
+def merge(rankings: Iterable[Ranking], limit: int) -> Ranking:
+    """The best `limit` candidates of all shards by descending score, ties by ascending id."""
+    rows = (zip(map(neg, each.scores), each.ids, each.shards, strict=True) for each in rankings)
+    best = sorted(chain.from_iterable(rows))[:limit]
+    if not best:
+        return Ranking()
+    negated, ids, shards = zip(*best, strict=True)
+    return Ranking(ids, tuple(map(neg, negated)), shards)
 
 
 def fuse(legs: Rankings, settings: FusionSettings) -> Order:

@@ -16,7 +16,7 @@ from gateway.answer_wire import (
     shard_to_proto,
 )
 from gateway.candidates import Candidates, Place
-from gateway.fusion import Candidate, FusionSettings, fuse
+from gateway.fusion import FusionSettings, Ranking, fuse
 from gateway.groups import GroupValue, Memberships
 from gateway.query import Degradation, ModelUsed, RerankSettings, ShardAnswer
 from trireme.gateway.v1 import page_pb2
@@ -60,9 +60,11 @@ def place_to_bytes(place: Place, digest: bytes) -> bytes:
         groups=_groups_to_proto(candidates.memberships, places),
     )
     for leg, ranking in candidates.rankings.items():
-        ids, scores, shards = zip(*ranking, strict=True) if ranking else ((), (), ())
         message.legs.add(
-            leg=leg, candidates=map(places.__getitem__, ids), scores=scores, shards=shards
+            leg=leg,
+            candidates=map(places.__getitem__, ranking.ids),
+            scores=ranking.scores,
+            shards=ranking.shards,
         )
     return message.SerializeToString()
 
@@ -77,7 +79,7 @@ def place_from_bytes(data: bytes) -> tuple[Place, bytes]:
 def _candidates(message: page_pb2.PageToken) -> Candidates:
     ids = list(message.ids)
     rankings = {
-        leg.leg: list(map(Candidate, map(ids.__getitem__, leg.candidates), leg.scores, leg.shards))
+        leg.leg: Ranking([ids[each] for each in leg.candidates], list(leg.scores), list(leg.shards))
         for leg in message.legs
     }
     fusion = _fusion(message.fusion)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from core.deadline import Deadline
 from core.encoding import SparseVector
 from core.ranking_wish import RRF
 from gateway.filtering import summed
-from gateway.fusion import Candidate, Fused, fuse, merge
+from gateway.fusion import Fused, Ranking, fuse, merge
 from gateway.gathering import Gathered, gather
 from gateway.query import DENSE, LEXICAL, SPARSE, Degradation, Fetched, LegPlan, Query
 from gateway.view import Target, View
@@ -36,7 +35,7 @@ class Meaning:
 class Leg:
     """One leg of one query, merged over all shards; `head` holds documents that came with it."""
 
-    ranking: Sequence[Candidate] = ()
+    ranking: Ranking = field(default_factory=Ranking)
     missing: Sequence[Degradation] = ()
     answered: Mapping[int, shard_pb2.GenerationUsed] = field(default_factory=dict)
     slowest_microseconds: int = 0
@@ -55,20 +54,23 @@ def likely_heads(view: View, query: Query, others: Mapping[str, Leg]) -> LikelyH
     """The hints for every shard, from the legs that are known before the dense one."""
     # Only a guess: the other methods need all of the dense leg's scores.
     fusion = replace(query.fusion, method=RRF)
-    heads = {
-        target.shard: shard_pb2.LikelyHead(
+    rankings = {name: leg.ranking for name, leg in others.items()}
+    ids: dict[int, list[str]] = {target.shard: [] for target in view.targets}
+    scores: dict[int, list[float]] = {target.shard: [] for target in view.targets}
+    for id, shard, score in fuse(rankings, fusion).scored():
+        ids[shard].append(id)
+        scores[shard].append(score)
+    return {
+        shard: shard_pb2.LikelyHead(
             limit=query.head,
             weight=fusion.dense_weight,
             k=fusion.k,
             with_tokens=query.rerank.enabled,
+            ids=ids[shard],
+            scores=scores[shard],
         )
-        for target in view.targets
+        for shard in ids
     }
-    rankings = {name: leg.ranking for name, leg in others.items()}
-    for id, shard, score in fuse(rankings, fusion).scored():
-        heads[shard].ids.append(id)
-        heads[shard].scores.append(score)
-    return heads
 
 
 async def ask_lexical(
@@ -212,7 +214,7 @@ def _leg(
 ) -> Leg:
     replies = gathered.replies
     rankings = [
-        zip(reply.ranking.ids, reply.ranking.scores, repeat(shard))
+        Ranking(ids := reply.ranking.ids, reply.ranking.scores, [shard] * len(ids))
         for shard, reply in replies.items()
     ]
     ranking = merge(rankings, limit)
@@ -248,5 +250,5 @@ def _fetched(found: shard_pb2.FetchedDocument) -> Fetched:
         found.highlights,
         found.title_highlights,
         found.unmet,
-        constraint_from_proto(found.violated),
+        constraint_from_proto(found.violated) if found.HasField("violated") else None,
     )

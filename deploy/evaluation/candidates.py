@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from deploy.evaluation.runs import Searcher
 from deploy.evaluation.systems import System, one_leg, parse
-from gateway.fusion import Candidate
+from gateway.fusion import Candidate, Ranking
 from trireme.v1 import search_pb2
 
 _TRIES = 3
@@ -17,7 +17,7 @@ _TRIES = 3
 class Candidates:
     """One query's candidates per leg, best first, and logits by document, as far as asked for."""
 
-    legs: Mapping[str, Sequence[Candidate]]
+    legs: Mapping[str, Ranking]
     logits: Mapping[str, float]
 
 
@@ -33,7 +33,7 @@ def fetch(
     replies = {leg: _complete(searcher, one_leg(leg), text, window) for leg in legs}
     logits = _logits(searcher, text, legs, window, depth) if depth else {}
     found = {
-        leg: [_candidate(hit, leg) for hit in reply.hits]
+        leg: Ranking.of(_candidate(hit, leg) for hit in reply.hits)
         for leg, reply in replies.items()
         if reply is not None
     }

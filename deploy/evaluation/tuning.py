@@ -61,7 +61,7 @@ def try_all(
 
 
 def _head(found: Candidates, fusion: System, space: Space) -> _Head:
-    legs = {leg: ranking[: fusion.window] for leg, ranking in found.legs.items()}
+    legs = {leg: ranking.first(fusion.window) for leg, ranking in found.legs.items()}
     # One more than the deepest head: the score of what lies below it belongs to the blend.
     best = fuse(legs, fusion_settings(fusion))[: max(space.deepest, SHOWN) + 1]
     logits: list[float] = []

@@ -9,17 +9,17 @@ import pytest
 from core.documents import Position
 from core.ranking_wire import METHOD_TO_PROTO
 from gateway.candidates import Candidates
-from gateway.fusion import Blended, Candidate, FusionSettings, fuse
+from gateway.fusion import Blended, FusionSettings, Ranking, fuse
 from gateway.pages import page_of
 from gateway.query import Query, RerankSettings
 
 RERANK = RerankSettings(True, 20, 0.3)
 
 
-def leg(chance: random.Random, ids: Sequence[str]) -> list[Candidate]:
+def leg(chance: random.Random, ids: Sequence[str]) -> Ranking:
     found = chance.sample(ids, len(ids) * 2 // 3)
     scores = sorted((round(chance.random(), 2) for _ in found), reverse=True)
-    return [Candidate(id, score, 0) for id, score in zip(found, scores, strict=True)]
+    return Ranking(found, scores, [0] * len(found))
 
 
 def candidates(seed: int = 1, *, reranked: int = 0, method: str = "rrf") -> Candidates:

@@ -6,15 +6,15 @@ import pytest
 
 from core.ranking_wish import DISTRIBUTION, MIN_MAX, RRF, Z_SCORE
 from gateway.contributions import METHODS
-from gateway.fusion import Candidate, Fused, FusionSettings, blend, fuse, merge
+from gateway.fusion import Candidate, Fused, FusionSettings, Ranking, blend, fuse, merge
 
 
-def candidates(*ids: str, shard: int = 0) -> list[Candidate]:
-    return [Candidate(id, 10.0 - place, shard) for place, id in enumerate(ids)]
+def candidates(*ids: str, shard: int = 0) -> Ranking:
+    return Ranking.of(Candidate(id, 10.0 - place, shard) for place, id in enumerate(ids))
 
 
-def scored(**scores: float) -> list[Candidate]:
-    return [Candidate(id, score, 0) for id, score in scores.items()]
+def scored(**scores: float) -> Ranking:
+    return Ranking.of(Candidate(id, score, 0) for id, score in scores.items())
 
 
 def ranking(*scores: float) -> list[Fused]:
@@ -94,8 +94,11 @@ def test_legs_that_found_nothing_change_nothing(method: str) -> None:
     settings = FusionSettings(method)
     dense = candidates("a", "b")
 
-    assert fuse({"dense": dense, "lexical": []}, settings)[:] == fuse({"dense": dense}, settings)[:]
-    assert fuse({"dense": [], "lexical": []}, settings)[:] == []
+    assert (
+        fuse({"dense": dense, "lexical": Ranking()}, settings)[:]
+        == fuse({"dense": dense}, settings)[:]
+    )
+    assert fuse({"dense": Ranking(), "lexical": Ranking()}, settings)[:] == []
     assert fuse({}, settings)[:] == []
 
 
@@ -112,7 +115,7 @@ def test_a_leg_of_weight_zero_lends_its_documents_without_a_score(method: str) -
 
 @pytest.mark.parametrize("method", METHODS)
 def test_legs_of_weight_zero_count_alike_where_no_other_found_anything(method: str) -> None:
-    legs = {"dense": [], "lexical": scored(c=9, a=2), "sparse": scored(b=5, c=1)}
+    legs = {"dense": Ranking(), "lexical": scored(c=9, a=2), "sparse": scored(b=5, c=1)}
 
     nothing = FusionSettings(method, lexical_weight=0, sparse_weight=0)
 
@@ -120,7 +123,7 @@ def test_legs_of_weight_zero_count_alike_where_no_other_found_anything(method: s
     assert fuse({"lexical": legs["lexical"]}, nothing).ids == ["c", "a"]
 
 
-def scores(method: str, **legs: list[Candidate]) -> dict[str, float]:
+def scores(method: str, **legs: Ranking) -> dict[str, float]:
     return {f.id: f.score for f in fuse(legs, FusionSettings(method))[:]}
 
 
@@ -208,7 +211,7 @@ def test_merging_shards_orders_by_score_then_id_and_cuts() -> None:
     left = [Candidate("b", 2.0, 0), Candidate("d", 1.0, 0)]
     right = [Candidate("a", 2.0, 1), Candidate("c", 3.0, 1)]
 
-    merged = merge([left, right], 3)
+    merged = merge([Ranking.of(left), Ranking.of(right)], 3)
 
     assert [(c.id, c.shard) for c in merged] == [("c", 1), ("a", 1), ("b", 0)]
 
@@ -216,11 +219,11 @@ def test_merging_shards_orders_by_score_then_id_and_cuts() -> None:
 @pytest.mark.parametrize("shards", [1, 2, 8])
 def test_fusion_does_not_depend_on_how_candidates_were_spread(shards: int) -> None:
     everything = [Candidate(f"d{n:03}", float(n % 17), n % shards) for n in range(100)]
-    spread = [[c for c in everything if c.shard == shard] for shard in range(shards)]
+    spread = [Ranking.of(c for c in everything if c.shard == shard) for shard in range(shards)]
 
     merged = merge(spread, 50)
 
-    assert [c.id for c in merged] == [c.id for c in merge([everything], 50)]
+    assert [c.id for c in merged] == [c.id for c in merge([Ranking.of(everything)], 50)]
 
 
 def test_blending_weighs_min_max_scores_of_the_head() -> None:

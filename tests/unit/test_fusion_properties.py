@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from core.ranking_wish import DISTRIBUTION
 from gateway.contributions import METHODS
-from gateway.fusion import Candidate, Fused, FusionSettings, blend, fuse
+from gateway.fusion import Candidate, Fused, FusionSettings, Ranking, blend, fuse
 
 LEGS = ("dense", "lexical", "sparse")
 METHOD = st.sampled_from(sorted(METHODS))
@@ -28,11 +28,11 @@ SCORE = st.integers(-800, 800).map(lambda eighths: eighths / 8)
 
 
 @st.composite
-def found(draw: st.DrawFn) -> list[Candidate]:
+def found(draw: st.DrawFn) -> Ranking:
     """One leg: best first, ties by id."""
     by_id = draw(st.dictionaries(st.sampled_from("abcdefghij"), SCORE, max_size=10))
     ordered = sorted(by_id, key=lambda id: (-by_id[id], id))
-    return [Candidate(id, by_id[id], ord(id) % 3) for id in ordered]
+    return Ranking.of(Candidate(id, by_id[id], ord(id) % 3) for id in ordered)
 
 
 SOME_LEGS = st.dictionaries(st.sampled_from(LEGS), found(), max_size=3)
@@ -40,7 +40,7 @@ SOME_LEGS = st.dictionaries(st.sampled_from(LEGS), found(), max_size=3)
 
 @given(legs=SOME_LEGS, settings=SETTINGS)
 def test_every_candidate_has_one_place_and_its_own_facts(
-    legs: dict[str, list[Candidate]], settings: FusionSettings
+    legs: dict[str, Ranking], settings: FusionSettings
 ) -> None:
     order = fuse(legs, settings)
 
@@ -50,12 +50,12 @@ def test_every_candidate_has_one_place_and_its_own_facts(
         assert (fused.id, fused.rank) == (order.ids[rank - 1], rank)
         assert fused.score == pytest.approx(sum(p.contribution for p in fused.places.values()))
         for leg, place in fused.places.items():
-            assert legs[leg][place.rank - 1] == (fused.id, place.score, fused.shard)
+            assert list(legs[leg])[place.rank - 1] == (fused.id, place.score, fused.shard)
 
 
 @given(legs=SOME_LEGS, settings=SETTINGS)
 def test_scores_descend_are_not_negative_and_ties_are_by_id(
-    legs: dict[str, list[Candidate]], settings: FusionSettings
+    legs: dict[str, Ranking], settings: FusionSettings
 ) -> None:
     fused = fuse(legs, settings)[:]
 
@@ -65,7 +65,7 @@ def test_scores_descend_are_not_negative_and_ties_are_by_id(
 
 @given(legs=SOME_LEGS, settings=SETTINGS, data=st.data())
 def test_the_order_of_legs_changes_nothing(
-    legs: dict[str, list[Candidate]], settings: FusionSettings, data: st.DataObject
+    legs: dict[str, Ranking], settings: FusionSettings, data: st.DataObject
 ) -> None:
     shuffled = data.draw(st.permutations(list(legs)))
 
@@ -79,10 +79,10 @@ def test_the_order_of_legs_changes_nothing(
     shift=st.sampled_from([-1000.0, 0.0, 0.7]),
 )
 def test_the_scale_of_a_leg_does_not_matter(
-    legs: dict[str, list[Candidate]], settings: FusionSettings, scale: float, shift: float
+    legs: dict[str, Ranking], settings: FusionSettings, scale: float, shift: float
 ) -> None:
     moved = {
-        leg: [Candidate(id, scale * score + shift, shard) for id, score, shard in ranking]
+        leg: Ranking(ranking.ids, [scale * each + shift for each in ranking.scores], ranking.shards)
         for leg, ranking in legs.items()
     }
 
@@ -93,7 +93,7 @@ def test_the_scale_of_a_leg_does_not_matter(
 
 
 @given(ranking=found(), settings=SETTINGS)
-def test_one_leg_alone_keeps_its_order(ranking: list[Candidate], settings: FusionSettings) -> None:
+def test_one_leg_alone_keeps_its_order(ranking: Ranking, settings: FusionSettings) -> None:
     fused = fuse({"dense": ranking}, settings)[:]
 
     added = {f.id: f.places["dense"].contribution for f in fused}
@@ -106,7 +106,7 @@ def test_one_leg_alone_keeps_its_order(ranking: list[Candidate], settings: Fusio
 
 @given(legs=SOME_LEGS, settings=SETTINGS)
 def test_who_is_better_in_every_leg_is_not_worse_in_all(
-    legs: dict[str, list[Candidate]], settings: FusionSettings
+    legs: dict[str, Ranking], settings: FusionSettings
 ) -> None:
     everything = fuse(legs, settings)[:]
 

@@ -2,7 +2,6 @@
 
 import base64
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 
 from core.errors import BadEnvironment, InvalidInput, PageTokenExpired
 from gateway.candidates import Candidates, Place
-from gateway.fusion import Candidate, FusionSettings, fuse
+from gateway.fusion import Candidate, FusionSettings, Ranking, fuse
 from gateway.page_token import PageTokens
 from gateway.page_wire import request_digest
 from gateway.query import Degradation, ModelUsed, RerankSettings, ShardAnswer
@@ -41,8 +40,8 @@ def tokens(clock: Clock) -> PageTokens:
     return PageTokens(KEY, LIFETIME_SECONDS, clock=clock)
 
 
-def ranking(*ids: str, shard: int = 0) -> Sequence[Candidate]:
-    return [Candidate(id, 1 / (rank + 2), shard) for rank, id in enumerate(ids)]
+def ranking(*ids: str, shard: int = 0) -> Ranking:
+    return Ranking.of(Candidate(id, 1 / (rank + 2), shard) for rank, id in enumerate(ids))
 
 
 def candidates(**changes: Any) -> Candidates:

@@ -20,7 +20,7 @@ from deploy.evaluation.systems import parse  # noqa: E402
 from deploy.evaluation.tuning import Tried, try_all  # noqa: E402
 from deploy.evaluation.tuning_report import Tuning, as_html  # noqa: E402
 from deploy.evaluation.verdict import choose, judge, pareto, split  # noqa: E402
-from gateway.fusion import Candidate, FusionSettings  # noqa: E402
+from gateway.fusion import Candidate, FusionSettings, Ranking  # noqa: E402
 from trireme.v1 import search_pb2  # noqa: E402
 
 LEGS = ("dense", "lexical")
@@ -30,8 +30,8 @@ SMALL = Space(
 )
 
 
-def ranking(*ids: str) -> list[Candidate]:
-    return [Candidate(id, 1 - rank / 10, 0) for rank, id in enumerate(ids)]
+def ranking(*ids: str) -> Ranking:
+    return Ranking.of(Candidate(id, 1 - rank / 10, 0) for rank, id in enumerate(ids))
 
 
 def quality(tried: Sequence[Tried], name: str) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 from core.documents import Position
 from gateway import verdict
 from gateway.candidates import Candidates
-from gateway.fusion import Candidate, FusionSettings, fuse
+from gateway.fusion import Candidate, FusionSettings, Ranking, fuse
 from gateway.groups import Memberships
 from gateway.query import Degradation, Query, RerankSettings
 from gateway.verdict import DEEPEST, LegOutcome, Verdict, judge
@@ -44,8 +44,8 @@ def candidates(
     legs: Sequence[str] = ("dense",),
 ) -> Candidates:
     """One document per letter of `ids`, found by every leg in this order, all on shard 0."""
-    rankings: Mapping[str, Sequence[Candidate]] = {
-        leg: [Candidate(id, 1 - n / 10, 0) for n, id in enumerate(ids)] for leg in legs
+    rankings = {
+        leg: Ranking.of(Candidate(id, 1 - n / 10, 0) for n, id in enumerate(ids)) for leg in legs
     }
     return Candidates(
         uid="uid-1",
