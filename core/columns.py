@@ -51,15 +51,10 @@ def lists(table: pa.Table, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 class Blobs:
-    """A column of large binaries, read one at a time without Arrow's cost per value."""
+    """A column of large binaries, read one at a time without Arrow's cost per value, or NumPy's."""
 
     def __init__(self, table: pa.Table, name: str) -> None:
-        if not table.num_rows:
-            self._offsets, self._bytes = np.zeros(1, np.int64), memoryview(b"")
-            return
-        _, offsets, data = table[name].chunk(0).buffers()
-        self._offsets = np.frombuffer(offsets, np.int64, table.num_rows + 1)
-        self._bytes = memoryview(data or b"")
+        self._offsets, self._bytes = _blobs(table, name)
 
     def __getitem__(self, row: int) -> bytes:
         return bytes(self._bytes[self._offsets[row] : self._offsets[row + 1]])
@@ -69,11 +64,10 @@ class Strings(Sequence[str]):
     """A column of large strings, read one at a time: a list of them would outgrow the file."""
 
     def __init__(self, table: pa.Table, name: str) -> None:
-        self._blobs = Blobs(table, name)
-        self._count = int(table.num_rows)
+        self._offsets, self._bytes = _blobs(table, name)
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._offsets) - 1
 
     @overload
     def __getitem__(self, row: int) -> str: ...
@@ -83,7 +77,14 @@ class Strings(Sequence[str]):
 
     def __getitem__(self, row: int | slice) -> str | list[str]:
         if isinstance(row, slice):
-            return [self._blobs[each].decode() for each in range(*row.indices(self._count))]
-        if row >= self._count:
-            raise IndexError(row)
-        return self._blobs[row].decode()
+            return [self[each] for each in range(*row.indices(len(self)))]
+        return str(self._bytes[self._offsets[row] : self._offsets[row + 1]], "utf-8")
+
+
+def _blobs(table: pa.Table, name: str) -> tuple[memoryview, memoryview]:
+    """Where each value of a column begins, and after the last where that ends; all their bytes."""
+    if not table.num_rows:
+        return memoryview(bytes(8)).cast("q"), memoryview(b"")
+    _, offsets, data = table[name].chunk(0).buffers()
+    ends = memoryview(offsets).cast("b").cast("q")
+    return ends[: table.num_rows + 1], memoryview(data or b"")

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from core.errors import CorruptFile, TriremeError
 from core.lexical_index import BODY, META, committed_files, failures, manage_files, open_index
 
 _HEAP_BYTES = 64 * 1024 * 1024
+# A query's terms are counted, then searched for; many come back in other queries.
+_KEPT_TERMS = 4096
 
 
 class LexicalWriter:
@@ -46,8 +49,13 @@ class LexicalWriter:
             manage_files(directory)
             return cls(directory, index, analyzer)
 
-    def put(self, sequence: int, document_id: str, title: str, text: str) -> None:
-        """Adds a document in place of any earlier one of its id, from the next commit on."""
+    def put(
+        self, sequence: int, document_id: str, title: str, text: str, *, is_new: bool = False
+    ) -> None:
+        """Adds a document in place of any earlier one of its id, from the next commit on.
+
+        With `is_new` there is none, and the commit need not look for it in every segment.
+        """
         document = tantivy.Document(id=document_id)
         document.add_unsigned("sequence", sequence)
         for value in self._analyzer.values(title, text):
@@ -56,7 +64,8 @@ class LexicalWriter:
             else:
                 document.add_pre_tokenized_text(BODY, value)
         with self._writing():
-            self._writer.delete_documents_by_term("id", document_id)
+            if not is_new:
+                self._writer.delete_documents_by_term("id", document_id)
             self._writer.add_document(document)
 
     def delete(self, document_id: str) -> None:
@@ -130,6 +139,7 @@ class LexicalReader:
         self._schema = index.schema
         self._searcher = index.searcher()
         self._rows = rows
+        self._doc_freq = lru_cache(_KEPT_TERMS)(partial(self._searcher.doc_freq, BODY))
 
     @classmethod
     def open(cls, directory: Path, analyzer: Analyzer = ENGLISH_ANALYZER) -> LexicalReader:
@@ -140,7 +150,6 @@ class LexicalReader:
         with failures(CorruptFile, f"cannot open the lexical index in {directory}"):
             index, has_positions = open_index(directory, analyzer)
             index.config_reader("manual")
-            index.reload()
             segments = json.loads((directory / META).read_bytes())["segments"]
             rows = sum(segment["max_doc"] for segment in segments)
             return cls(index, analyzer, rows, has_positions)
@@ -154,7 +163,7 @@ class LexicalReader:
         """How many live documents have each of the terms."""
         with failures(CorruptFile, "cannot search the lexical index"):
             if self.document_count == self._rows:
-                return {term: int(self._searcher.doc_freq(BODY, term)) for term in terms}
+                return {term: self._doc_freq(term) for term in terms}
             return {term: self._count_live(term) for term in terms}
 
     def search(self, weights: Mapping[str, float], limit: int) -> LexicalMatches:
@@ -208,7 +217,7 @@ class LexicalReader:
 
         Where that is nothing in float32, ours is lost: the second value sums those.
         """
-        holding = [int(self._searcher.doc_freq(BODY, term)) for term in weights]
+        holding = [self._doc_freq(term) for term in weights]
         own = (bm25.tantivy_idf(self._rows, holding) * (bm25.K1 + 1)).tolist()
         clauses, unscored = [], 0.0
         for (term, weight), here, theirs in zip(weights.items(), holding, own, strict=True):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.masks import Mask
-from core.ranking import best_with_ties, count_with_ties
+from core.ranking import best_with_ties
 from core.segment import Rows, Segment, Vectors
 from core.similarity import decimals
 
@@ -35,8 +35,9 @@ def nearest_documents(
     while True:
         scores = np.round(np.concatenate([part[0] for part in parts]), digits)
         places = np.concatenate([p[1] + start for p, start in zip(parts, starts, strict=False)])
-        best = _best_of_each(places, np.argsort(-scores, kind="stable"))
-        found = scores[best].tolist()
+        order = np.argsort(-scores, kind="stable")
+        best = _best_of_each(places[order], scores[order], limit)
+        found = list(best.values())
         least = found[limit - 1] if len(found) >= limit else -np.inf
         ends = itertools.accumulate(wanted)
         cut_short = [
@@ -45,17 +46,26 @@ def nearest_documents(
             if 0 < wanted[number] < available[number] and scores[end - 1] >= least
         ]
         if not cut_short:
-            kept = count_with_ties(found, limit)
-            return places[best[:kept]].tolist(), found[:kept]
+            return list(best), found
         for number in cut_short:
             count = wanted[number] = min(available[number], wanted[number] * 4)
             parts[number] = segments[number].nearest_passages(vector, count, allowed[number])
 
 
-def _best_of_each(places: Rows, order: Rows) -> Rows:
-    """`order`, the first of every place only."""
-    first: Rows = np.unique(places[order], return_index=True)[1]
-    return order if len(first) == len(order) else order[np.sort(first)]
+def _best_of_each(places: Rows, scores: Vectors, limit: int) -> dict[int, float]:
+    """The first `limit` places, each once with its first score, and all that tie with the last."""
+    best: dict[int, float] = {}
+    least = -np.inf
+    # Most often the first part of them is enough.
+    for start in range(0, len(places), 2 * limit):
+        part = slice(start, start + 2 * limit)
+        for place, score in zip(places[part].tolist(), scores[part].tolist(), strict=True):
+            if len(best) >= limit and score < least:
+                return best
+            if place not in best:
+                best[place] = score
+                least = score
+    return best
 
 
 def heaviest_documents(

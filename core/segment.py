@@ -26,6 +26,7 @@ FAISS loads one flipped bit in five without a word.
 from __future__ import annotations
 
 import copy
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -52,7 +53,7 @@ from core.segment_tables import (
     DOCUMENT_COLUMNS,
     PASSAGE_COLUMNS,
     StoredDocument,
-    keys_of,
+    key_of,
     upgraded,
 )
 from core.sparse import SparsePart
@@ -93,7 +94,7 @@ class Segment:
 
     `ids` and `lengths` hold those of every document row, `words` offsets and values of its words,
     `dead` one truth value per row, `live_rows` the rows that are not dead, ascending, `live_length`
-    how many words these have.
+    how many words these have, `live_passages` how many passages.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class Segment:
         keys = column(documents, "key")
         self._by_key = np.argsort(keys, kind="stable")
         self._keys = keys[self._by_key]
+        self._sorted_keys = self._keys.data
         self._bury(dead)
 
     def _bury(self, dead: NDArray[np.bool_]) -> None:
@@ -129,6 +131,7 @@ class Segment:
         self.live_rows: Rows = np.flatnonzero(~dead)
         self.live_length = int(self.lengths[self.live_rows].sum())
         self.dead_passages = int(np.diff(self._first)[dead].sum())
+        self.live_passages = len(self.index) - self.dead_passages
         self._selection = Selection(~dead[self._passage_document]) if dead.any() else None
         self._narrowed: tuple[Truth, Selection] | None = None
 
@@ -193,11 +196,6 @@ class Segment:
     def postings(self) -> int:
         """Weights in the learned-sparse part, those of dead passages included."""
         return self.sparse.postings if self.sparse is not None else 0
-
-    @property
-    def live_passages(self) -> int:
-        """Passages of documents that are not dead."""
-        return len(self.index) - self.dead_passages
 
     @property
     def live_passage_rows(self) -> Rows:
@@ -276,7 +274,8 @@ class Segment:
 
     def find(self, document_id: str) -> int | None:
         """The row of a live document, None if it is not here."""
-        row = int(self.find_ids([document_id], keys_of([document_id]))[0])
+        key = key_of(document_id)
+        row = self._row_of(document_id, key, bisect_left(self._sorted_keys, key), dead_too=False)
         return row if row >= 0 else None
 
     def find_ids(
@@ -287,19 +286,25 @@ class Segment:
         With `dead_too` that of its newest version, whether it is alive or not.
         """
         rows = np.full(len(ids), -1)
-        own_keys, by_key = self._keys, self._by_key
+        own_keys = self._keys
         if not len(own_keys):
             return rows
         places = np.searchsorted(own_keys, keys)
         hits = own_keys[np.minimum(places, len(own_keys) - 1)] == keys
         for number in np.flatnonzero(hits).tolist():
-            place = int(places[number])
-            while place < len(own_keys) and own_keys[place] == keys[number]:
-                row = by_key[place]
-                if (dead_too or not self.dead[row]) and self.ids[row] == ids[number]:
-                    rows[number] = row
-                place += 1
+            key, place = int(keys[number]), int(places[number])
+            rows[number] = self._row_of(ids[number], key, place, dead_too=dead_too)
         return rows
+
+    def _row_of(self, document_id: str, key: int, place: int, *, dead_too: bool) -> int:
+        """The last row of an id, -1 if there is none; its `key`'s begin at this place of theirs."""
+        keys, found = self._sorted_keys, -1
+        while place < len(keys) and keys[place] == key:
+            row = int(self._by_key[place])
+            if (dead_too or not self.dead[row]) and self.ids[row] == document_id:
+                found = row
+            place += 1
+        return found
 
     def read(self, row: int) -> StoredDocument:
         """One document as it was stored."""

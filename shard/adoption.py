@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 
 from core.errors import TriremeError
 from core.index_store import CollectionEntry, IndexStore, ShardStore
@@ -29,6 +30,7 @@ class Adoption:
         self._scratch = scratch
         self._shard = shard
         self._place = place
+        self._names_of = lru_cache(1)(Names.from_bytes)
 
     def published(self) -> list[tuple[CollectionEntry, Mark]]:
         """Collections with a part here, each with the mark of its CURRENT.
@@ -43,7 +45,7 @@ class Adoption:
 
     def names(self) -> Names:
         """What names stand for; raises CorruptFile."""
-        return Names.from_bytes(self._store.read_names())
+        return self._names_of(self._store.read_names())
 
     def adopt(self, entry: CollectionEntry, newest: Snapshot | None) -> Snapshot | None:
         """Opens the current generation; None if it is not above the one that is open.

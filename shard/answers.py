@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from core import tracing
 from core.analysis import analyzer_of
 from shard import wire
-from shard.fetched import Vector
+from shard.answer_wire import (
+    tell_attribute,
+    tell_document,
+    tell_generation,
+    tell_leg,
+    tell_statistics,
+)
+from shard.fetched import Fetched, Vector
 from shard.highlight import NO_MARKS, mark
 from shard.library import Library
 from shard.likely_head import likely_head
 from shard.limits import NO_LIMITS, Limits, Plan
 from shard.metrics import ShardMetrics
+from shard.ranked import Ranked
 from shard.recall_watch import RecallWatch
 from shard.searcher import Searcher
 from shard.shortfalls import shortfalls
-from shard.snapshot import Candidate, Snapshot
+from shard.snapshot import Snapshot
 from trireme.shard.v1 import shard_pb2
 
 P = ParamSpec("P")
@@ -29,7 +37,7 @@ _ROWS_PER_MARKED = 2_000
 
 
 class Answers:
-    """One method for everything that an Ask can be, by the name of its field.
+    """One method for everything that an Ask can be, by the name of its field; it fills the answer.
 
     Each raises TriremeError.
     """
@@ -43,8 +51,8 @@ class Answers:
         self._seconds = metrics.search_seconds
 
     async def count_terms(
-        self, request: shard_pb2.CountTermsRequest
-    ) -> shard_pb2.CountTermsResponse:
+        self, request: shard_pb2.CountTermsRequest, answer: shard_pb2.CountTermsResponse
+    ) -> None:
         snapshot = self._library.find(request.collection, request.generation)
         found, _ = await self._timed(
             "statistics",
@@ -52,92 +60,76 @@ class Answers:
             snapshot.count_terms,
             request.query,
         )
-        return shard_pb2.CountTermsResponse(
-            statistics=wire.statistics(found), generation=wire.generation(snapshot)
-        )
+        tell_statistics(answer.statistics, found)
+        tell_generation(answer.generation, snapshot)
 
     async def search_lexical(
-        self, request: shard_pb2.SearchLexicalRequest
-    ) -> shard_pb2.SearchLexicalResponse:
+        self, request: shard_pb2.SearchLexicalRequest, answer: shard_pb2.SearchLexicalResponse
+    ) -> None:
         limit = wire.limit_of(request.limit)
         snapshot = self._library.find(request.collection, request.generation)
         given = request.HasField("statistics")
         statistics = wire.statistics_of(request.statistics) if given else None
         limits = wire.limits_of(request)
 
-        def search() -> tuple[list[Candidate], Plan | None]:
+        def search() -> tuple[Ranked, Plan | None]:
             found = snapshot.search_lexical(request.query, limit, statistics, limits)
             return found, snapshot.plan_lexical(limit, limits)
 
         rows = _lexical_rows(snapshot, request.query) + _masked_rows(snapshot, limits)
-        (candidates, plan), seconds = await self._timed("lexical", rows, search)
-        return shard_pb2.SearchLexicalResponse(
-            ranking=wire.ranking(candidates),
-            generation=wire.generation(snapshot),
-            search_microseconds=round(seconds * 1e6),
-            plan=wire.plan(plan),
-        )
+        (found, plan), seconds = await self._timed("lexical", rows, search)
+        tell_leg(answer, snapshot, found, plan, seconds=seconds)
 
     async def search_dense(
-        self, request: shard_pb2.SearchDenseRequest
-    ) -> shard_pb2.SearchDenseResponse:
+        self, request: shard_pb2.SearchDenseRequest, answer: shard_pb2.SearchDenseResponse
+    ) -> None:
         limit = wire.limit_of(request.limit)
         snapshot = self._library.find(request.collection, request.generation)
         vector, limits = wire.vector_of(request.vector, snapshot), wire.limits_of(request)
         wire.check_encoder(request.encoder_fingerprint, snapshot)
         wire.check_head(request.likely_head)
 
-        def search() -> tuple[list[Candidate], Plan | None]:
+        def search() -> tuple[Ranked, Plan | None]:
             found = snapshot.search_dense(vector, limit, limits)
             return found, snapshot.plan_dense(limit, limits)
 
         rows = snapshot.manifest.passages + _masked_rows(snapshot, limits)
-        (candidates, plan), seconds = await self._timed("dense", rows, search)
+        (found, plan), seconds = await self._timed("dense", rows, search)
         self._watch.sample(snapshot, vector)
-        return shard_pb2.SearchDenseResponse(
-            ranking=wire.ranking(candidates),
-            generation=wire.generation(snapshot),
-            search_microseconds=round(seconds * 1e6),
-            plan=wire.plan(plan),
-            head=await self._head(request.likely_head, candidates, snapshot, vector),
-        )
+        tell_leg(answer, snapshot, found, plan, seconds=seconds)
+        for each in await self._head(request.likely_head, found, snapshot, vector):
+            tell_document(answer.head.add(), each, request.likely_head.with_tokens)
 
     async def search_sparse(
-        self, request: shard_pb2.SearchSparseRequest
-    ) -> shard_pb2.SearchSparseResponse:
+        self, request: shard_pb2.SearchSparseRequest, answer: shard_pb2.SearchSparseResponse
+    ) -> None:
         limit = wire.limit_of(request.limit)
         snapshot = self._library.find(request.collection, request.generation)
         terms = wire.terms_of(request.terms, request.weights)
         wire.check_sparse_encoder(request.encoder_fingerprint, snapshot)
         limits = wire.limits_of(request)
 
-        def search() -> tuple[list[Candidate], Plan | None]:
+        def search() -> tuple[Ranked, Plan | None]:
             found = snapshot.search_sparse(terms, limit, limits)
             return found, snapshot.plan_sparse(limits)
 
         # Each term of a query is in a part of the passages.
         rows = snapshot.manifest.passages // 4 + _masked_rows(snapshot, limits)
-        (candidates, plan), seconds = await self._timed("sparse", rows, search)
-        return shard_pb2.SearchSparseResponse(
-            ranking=wire.ranking(candidates),
-            generation=wire.generation(snapshot),
-            search_microseconds=round(seconds * 1e6),
-            plan=wire.plan(plan),
-        )
+        (found, plan), seconds = await self._timed("sparse", rows, search)
+        tell_leg(answer, snapshot, found, plan, seconds=seconds)
 
     async def read_attribute(
-        self, request: shard_pb2.ReadAttributeRequest
-    ) -> shard_pb2.ReadAttributeResponse:
+        self, request: shard_pb2.ReadAttributeRequest, answer: shard_pb2.ReadAttributeResponse
+    ) -> None:
         snapshot = self._library.find(request.collection, request.generation)
         found, _ = await self._timed(
             "attribute", len(request.ids), snapshot.serialised, request.ids
         )
-        return shard_pb2.ReadAttributeResponse(
-            values=[wire.attribute(found.get(id, b""), request.attribute) for id in request.ids],
-            generation=wire.generation(snapshot),
-        )
+        for id in request.ids:
+            tell_attribute(answer.values.add(), found.get(id, b""), request.attribute)
+        tell_generation(answer.generation, snapshot)
 
-    async def fetch(self, request: shard_pb2.FetchRequest) -> shard_pb2.FetchResponse:
+    async def fetch(self, request: shard_pb2.FetchRequest, answer: shard_pb2.FetchResponse) -> None:
         snapshot = self._library.find_documents(
             request.collection, request.generation, pinned=request.pinned
         )
@@ -155,31 +147,23 @@ class Answers:
         limits = wire.limits_of(request)
         unmet = await self._searcher.run(rows, shortfalls, fetched, limits, analyzer)
         wanted = set(request.ids[: request.tokens_for])
-        return shard_pb2.FetchResponse(
-            documents=[
-                wire.document(item, item.id in wanted, marked, *lacking)
-                for item, marked, lacking in zip(fetched, marks, unmet, strict=True)
-            ],
-            generation=wire.generation(snapshot),
-        )
+        for item, marked, lacking in zip(fetched, marks, unmet, strict=True):
+            tell_document(answer.documents.add(), item, item.id in wanted, marked, *lacking)
+        tell_generation(answer.generation, snapshot)
 
     async def _head(
-        self,
-        wanted: shard_pb2.LikelyHead,
-        found: Sequence[Candidate],
-        snapshot: Snapshot,
-        vector: Vector,
-    ) -> list[shard_pb2.FetchedDocument]:
+        self, wanted: shard_pb2.LikelyHead, found: Ranked, snapshot: Snapshot, vector: Vector
+    ) -> list[Fetched]:
         """The documents that the caller will most likely want in full."""
         if wanted.limit <= 0:
             return []
         others = dict(zip(wanted.ids, wanted.scores, strict=True))
-        dense = {candidate.id: candidate.place for candidate in found}
-        ids = likely_head(list(dense), others, wanted.limit, weight=wanted.weight, k=wanted.k)
-        places = [dense[id] for id in ids if id in dense]
-        places += snapshot.find([id for id in ids if id not in dense])
+        ids = likely_head(found.ids, others, wanted.limit, weight=wanted.weight, k=wanted.k)
+        known = dict(zip(found.ids, found.places, strict=True))
+        places = [known[id] for id in ids if id in known]
+        places += snapshot.find([id for id in ids if id not in known])
         fetched, _ = await self._timed("fetch", len(places), snapshot.read, places, vector)
-        return [wire.document(item, wanted.with_tokens) for item in fetched]
+        return fetched
 
     async def _timed(
         self, leg: str, rows: int, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs

@@ -60,7 +60,7 @@ class ShardConfig:
     page_generations: int = 2000
     search_threads: int = 2
     queued_searches: int = 64
-    inline_rows: int = 4096
+    inline_rows: int = 16_384
     recall_one_in: int = 1000
     device: str = "auto"
     gpus: tuple[int, ...] = ()

@@ -36,7 +36,7 @@ class Conversation:
         self._answers = answers
         self._calls = calls
         self._write = write
-        self._outgoing: asyncio.Queue[tuple[Answer, int]] = asyncio.Queue()
+        self._outgoing: asyncio.Queue[tuple[Response, int]] = asyncio.Queue()
         self._working: dict[int, asyncio.Task[None]] = {}
         self._reading: asyncio.Task[None] | None = None
 
@@ -74,25 +74,27 @@ class Conversation:
         code = "CANCELLED"
         try:
             with tracing.follow(question, ask.trace_context):
-                answer, size = await self._answer(ask, question)
+                response, size = await self._answer(ask, question)
             code = "OK"
         except Exception as error:
             status = failure_status(error, method)
             code = status.code.name
-            answer = Answer(call=ask.call, failure=packed_status(status))
-            size = answer.ByteSize()
+            response = Response(answers=[Answer(call=ask.call, failure=packed_status(status))])
+            size = response.ByteSize()
         finally:
             self._calls.end(method, begun, code)
             self._working.pop(ask.call, None)
-        self._outgoing.put_nowait((answer, size))
+        self._outgoing.put_nowait((response, size))
 
-    async def _answer(self, ask: Ask, question: str) -> tuple[Answer, int]:
-        """The answer and its size in bytes."""
+    async def _answer(self, ask: Ask, question: str) -> tuple[Response, int]:
+        """A message with the answer alone, and its size in bytes."""
         if not question:
             raise InvalidInput("FIELD_REQUIRED", "asks for nothing", field="question")
-        found = await getattr(self._answers, question)(getattr(ask, question))
-        answer = Answer(call=ask.call, **{question: found})
-        size = answer.ByteSize()
+        response = Response()
+        found = getattr(response.answers.add(call=ask.call), question)
+        found.SetInParent()
+        await getattr(self._answers, question)(getattr(ask, question), found)
+        size = response.ByteSize()
         # It would end the stream, and every other call with it.
         if size > MOST_BYTES:
             raise InvalidInput(
@@ -101,17 +103,18 @@ class Conversation:
                 field=question,
                 remedy="ask for fewer documents at a time",
             )
-        return answer, size
+        return response, size
 
     async def _send(self) -> None:
         while True:
-            answer, size = await self._outgoing.get()
-            answers = [answer]
+            response, size = await self._outgoing.get()
+            answers = 1
             # What is ready meanwhile goes along: a message costs more than what is in it.
             while size < ENOUGH_BYTES and not self._outgoing.empty():
-                answer, more = self._outgoing.get_nowait()
-                answers.append(answer)
+                another, more = self._outgoing.get_nowait()
+                response.MergeFrom(another)
+                answers += 1
                 size += more
-            await self._write(Response(answers=answers))
-            for _ in answers:
+            await self._write(response)
+            for _ in range(answers):
                 self._outgoing.task_done()

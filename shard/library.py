@@ -133,9 +133,7 @@ class Library:
 
     async def look(self) -> None:
         """Looks once for new collections and generations, and drops what is no longer needed."""
-        # Read first and told last: what names lead to is open by then.
-        names = await self._read_names()
-        published = await self._published()
+        names, published = await self._in_thread(self._read)
         if published is not None:
             self._drop_missing({entry.uid for entry, _ in published})
             for entry, mark in published:
@@ -154,16 +152,20 @@ class Library:
                 self._metrics.adopt_failures.labels("INTERNAL").inc()
                 log.exception("looking for generations failed")
 
-    async def _read_names(self) -> Names:
+    def _read(self) -> tuple[Names, list[tuple[CollectionEntry, Mark]] | None]:
+        # Names are read first and told last: what they lead to is open by then.
+        return self._read_names(), self._published()
+
+    def _read_names(self) -> Names:
         try:
-            return await self._in_thread(self._adoption.names)
+            return self._adoption.names()
         except TriremeError as error:
             self._report("names cannot be read", error, {})
             return self.names
 
-    async def _published(self) -> list[tuple[CollectionEntry, Mark]] | None:
+    def _published(self) -> list[tuple[CollectionEntry, Mark]] | None:
         try:
-            return await self._in_thread(self._adoption.published)
+            return self._adoption.published()
         except TriremeError as error:
             self._report("collections cannot be listed", error, {})
             return None

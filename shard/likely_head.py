@@ -16,5 +16,7 @@ def likely_head(
     """
     scores = dict(others)
     for rank, document_id in enumerate(dense, start=1):
-        scores[document_id] = scores.get(document_id, 0.0) + weight / (k + rank)
+        # Below so many in `dense` are none of the best, unless another leg found them too.
+        if rank <= limit or document_id in others:
+            scores[document_id] = scores.get(document_id, 0.0) + weight / (k + rank)
     return heapq.nlargest(limit, scores, key=scores.__getitem__)

@@ -1,8 +1,8 @@
 """Where searches run: small ones at once, larger ones in a bounded pool of threads.
 
-FAISS and Tantivy release the interpreter's lock, so threads are real. Handing a search to a thread
-and back costs about as much as searching a few thousand documents; smaller shards are searched in
-place.
+FAISS and Tantivy release the interpreter's lock, so threads are real. What a search does besides
+needs it, though, and a thread that waits for the lock while the event loop works costs more than
+searching ten thousand passages; smaller shards are searched in place.
 """
 
 from __future__ import annotations

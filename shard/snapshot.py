@@ -6,14 +6,13 @@ import itertools
 import shutil
 from bisect import bisect_right
 from collections.abc import Sequence
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
 
 from core import fsops
 from core.analysis import Analyzer, analyzer_of
 from core.bm25 import Statistics
+from core.columns import Strings
 from core.errors import CorruptFile, InvalidInput, ModelMismatch
 from core.index_store import ShardStore
 from core.lexical import LexicalReader
@@ -22,19 +21,14 @@ from core.masks import EXACT, Mask
 from core.matching import Matcher
 from core.searching import heaviest_documents, nearest_documents
 from core.segment import Segment
-from core.segment_tables import keys_of
 from core.similarity import COSINE, DOT
 from shard.fetched import Fetched, Terms, Vector, with_passages
 from shard.limits import NO_LIMITS, Limits, Masks, Plan, plan_of
 from shard.opening import Place, on_cpu, open_segments
+from shard.ranked import Ranked
 
-
-class Candidate(NamedTuple):
-    """A document in one leg, with the leg's own score and its place in the snapshot."""
-
-    id: str
-    score: float
-    place: int
+# Reading an id costs ten times as much as remembering it: small shards remember all of theirs.
+_KEPT_IDS = 8192
 
 
 class Snapshot:
@@ -54,8 +48,9 @@ class Snapshot:
         self._directory = directory
         self._masks = Masks(segments, self._matcher)
         # A place is a document's row, counted on through the segments.
-        counts = [len(segment.ids) for segment in segments]
-        self._starts = [0, *itertools.accumulate(counts)][: len(counts)]
+        ids = [segment.ids for segment in segments]
+        self._starts = [0, *itertools.accumulate(map(len, ids))][: len(ids)]
+        self._id = lru_cache(_KEPT_IDS)(partial(_id_at, self._starts, ids))
 
     @classmethod
     def open(
@@ -109,7 +104,7 @@ class Snapshot:
         limit: int,
         statistics: Statistics | None = None,
         limits: Limits = NO_LIMITS,
-    ) -> list[Candidate]:
+    ) -> Ranked:
         """The best `limit` documents by BM25, ties by ascending id.
 
         `statistics` are those of the whole collection, of this shard alone if None. Raises
@@ -123,16 +118,12 @@ class Snapshot:
         found = self._matcher.search(terms, limit, statistics, self.mask(limits))
         return self._best(*found, limit)
 
-    def search_dense(
-        self, vector: Vector, limit: int, limits: Limits = NO_LIMITS
-    ) -> list[Candidate]:
+    def search_dense(self, vector: Vector, limit: int, limits: Limits = NO_LIMITS) -> Ranked:
         """The best `limit` documents by their best passage, ties by ascending id."""
         found = nearest_documents(self.segments, vector, limit, self.mask(limits))
         return self._best(*found, limit)
 
-    def search_sparse(
-        self, terms: Terms, limit: int, limits: Limits = NO_LIMITS
-    ) -> list[Candidate]:
+    def search_sparse(self, terms: Terms, limit: int, limits: Limits = NO_LIMITS) -> Ranked:
         """The best `limit` documents by weighted terms of their best passage, ties by id."""
         mask = self.mask(limits)
         found = heaviest_documents(self.segments, terms.ids, terms.weights, limit, mask)
@@ -164,15 +155,14 @@ class Snapshot:
 
     def find(self, ids: Sequence[str]) -> list[int]:
         """The places of those ids that are here, in this order."""
-        if not ids:
-            return []
-        keys = keys_of(ids)
-        places = np.full(len(ids), -1)
+        return [place for id in ids if (place := self._place_of(id)) is not None]
+
+    def _place_of(self, document_id: str) -> int | None:
         for segment, start in zip(self.segments, self._starts, strict=True):
-            rows = segment.find_ids(ids, keys)
-            places = np.where(rows >= 0, rows + start, places)
-        found: list[int] = places[places >= 0].tolist()
-        return found
+            row = segment.find(document_id)
+            if row is not None:
+                return start + row
+        return None
 
     def read(
         self, places: Sequence[int], vector: Vector | None, terms: Terms | None = None
@@ -194,16 +184,15 @@ class Snapshot:
         """The documents of these ids that are here, in this order, as `read` gives them."""
         return self.read(self.find(ids), vector, terms)
 
-    def _best(self, places: Sequence[int], scores: Sequence[float], limit: int) -> list[Candidate]:
-        """The best `limit` of documents by their scores, ties by ascending id."""
-        ordered = sorted(
-            [(-score, self._id(place), place) for place, score in zip(places, scores, strict=True)]
-        )
-        return [Candidate(id, -score, place) for score, id, place in ordered[:limit]]
-
-    def _id(self, place: int) -> str:
-        number = bisect_right(self._starts, place) - 1
-        return self.segments[number].ids[place - self._starts[number]]
+    def _best(self, places: Sequence[int], scores: Sequence[float], limit: int) -> Ranked:
+        """The best `limit` of documents that are given best first, ties by ascending id."""
+        ids = list(map(self._id, places))
+        if len(set(scores)) < len(scores):
+            order = sorted(range(len(ids)), key=lambda each: (-scores[each], ids[each]))
+            ids = [ids[each] for each in order]
+            scores = [scores[each] for each in order]
+            places = [places[each] for each in order]
+        return Ranked(ids[:limit], scores[:limit], places[:limit])
 
     def _check(self) -> None:
         """Raises CorruptFile unless both legs hold what the manifest says and can be searched."""
@@ -235,3 +224,9 @@ class Snapshot:
             f"<Snapshot {manifest.collection} generation {manifest.generation}, "
             f"{manifest.documents} documents in {len(self.segments)} segments>"
         )
+
+
+def _id_at(starts: Sequence[int], ids: Sequence[Strings], place: int) -> str:
+    """The id of the document at a place."""
+    number = bisect_right(starts, place) - 1
+    return ids[number][place - starts[number]]

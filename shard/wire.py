@@ -1,4 +1,4 @@
-"""Between the private protocol's messages and what a shard knows."""
+"""From the private protocol's messages to what a shard knows, and news of what it serves."""
 
 from __future__ import annotations
 
@@ -8,30 +8,20 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from core.bm25 import Statistics
-from core.constraint_wire import constraint_from_proto, constraint_to_proto
+from core.constraint_wire import constraint_from_proto
 from core.errors import InvalidInput, ModelMismatch, NoSuchLeg
 from core.filters.parsing import parse
 from core.filters.wire import schema_to_proto
 from core.manifest import EncoderEntry, Manifest, SparseEncoderEntry
-from core.masks import EXACT, OVER_FETCH, SELECTOR
 from core.names import Names
-from core.query_syntax import Constraint
 from core.ranking_wire import wish_to_proto
 from shard.archive import Archived
-from shard.fetched import Fetched, Terms, Vector
-from shard.highlight import NO_MARKS, Marks
-from shard.limits import Limits, Plan
-from shard.snapshot import Candidate, Snapshot
+from shard.fetched import Terms, Vector
+from shard.limits import Limits
+from shard.snapshot import Snapshot
 from trireme.shard.v1 import shard_pb2
-from trireme.v1 import document_pb2, filter_pb2
 
 MAX_LIMIT = 10_000
-
-_STRATEGIES = {
-    EXACT: filter_pb2.FILTER_STRATEGY_EXACT,
-    SELECTOR: filter_pb2.FILTER_STRATEGY_SELECTOR,
-    OVER_FETCH: filter_pb2.FILTER_STRATEGY_OVER_FETCH,
-}
 
 
 def news(
@@ -99,17 +89,6 @@ def limits_of(
     return Limits(parse(request.filter), constraint_from_proto(request.constraint))
 
 
-def plan(used: Plan | None) -> filter_pb2.LegPlan | None:
-    """How a leg kept to its limits."""
-    if used is None:
-        return None
-    return filter_pb2.LegPlan(
-        strategies=sorted(_STRATEGIES[each] for each in used.strategies),
-        matching_count=used.matching,
-        document_count=used.documents,
-    )
-
-
 def vector_of(data: bytes, snapshot: Snapshot | Archived) -> Vector:
     """A query's vector, float32 [dimension]; raises InvalidInput."""
     dimension = snapshot.manifest.encoder.dimension
@@ -133,16 +112,6 @@ def statistics_of(message: shard_pb2.LexicalStatistics) -> Statistics:
     if any(not 0 <= count <= total for count in counts) or message.total_length < sum(counts):
         raise InvalidInput("OUT_OF_RANGE", "counts more than there is", field="statistics")
     return Statistics(total, message.total_length, dict(zip(message.terms, counts, strict=True)))
-
-
-def statistics(found: Statistics) -> shard_pb2.LexicalStatistics:
-    """What was counted."""
-    return shard_pb2.LexicalStatistics(
-        document_count=found.documents,
-        total_length=found.length,
-        terms=list(found.holding),
-        document_frequencies=list(found.holding.values()),
-    )
 
 
 def terms_of(ids: Sequence[int], weights: Sequence[float]) -> Terms:
@@ -186,48 +155,3 @@ def check_head(head: shard_pb2.LikelyHead) -> None:
     """Raises InvalidInput unless a likely head makes sense, or is absent."""
     if head.limit > 0 and (len(head.ids) != len(head.scores) or not head.k > 0):
         raise InvalidInput("MALFORMED", "needs one score per id and k above 0", field="likely_head")
-
-
-def ranking(found: Sequence[Candidate]) -> shard_pb2.Ranking:
-    """What a leg found."""
-    return shard_pb2.Ranking(
-        ids=[candidate.id for candidate in found], scores=[candidate.score for candidate in found]
-    )
-
-
-def generation(snapshot: Snapshot | Archived) -> shard_pb2.GenerationUsed:
-    """Which generation answered."""
-    manifest = snapshot.manifest
-    return shard_pb2.GenerationUsed(
-        epoch=manifest.epoch, generation=manifest.generation, sequence=manifest.sequence
-    )
-
-
-def document(
-    fetched: Fetched,
-    with_tokens: bool,
-    marks: Marks = NO_MARKS,
-    unmet: Sequence[str] = (),
-    violated: Constraint | None = None,
-) -> shard_pb2.FetchedDocument:
-    """One document, with the token ids of its passage if asked for."""
-    message = shard_pb2.FetchedDocument(
-        id=fetched.id,
-        document=fetched.serialised,
-        unmet=unmet,
-        violated=constraint_to_proto(violated),
-    )
-    if fetched.passage is not None:
-        message.start_byte = fetched.passage.start_byte
-        message.end_byte = fetched.passage.end_byte
-        if with_tokens:
-            message.token_ids.extend(fetched.passage.token_ids.tolist())
-    message.highlights.extend(marks.text)
-    message.title_highlights.extend(marks.title)
-    return message
-
-
-def attribute(serialised: bytes, name: str) -> document_pb2.AttributeValue:
-    """One attribute of a document, without a kind if it is not there."""
-    attributes = document_pb2.Document.FromString(serialised).attributes
-    return attributes[name] if name in attributes else document_pb2.AttributeValue()

@@ -61,6 +61,7 @@ class VectorIndex:
         self.stored = stored
         self.effort = effort
         self.similarity = _SIMILARITIES[index.metric_type]
+        self._count = int(index.ntotal)
         self.engine: Engine = CpuEngine(index)
 
     @classmethod
@@ -80,7 +81,7 @@ class VectorIndex:
         return moved
 
     def __len__(self) -> int:
-        return int(self.faiss_index.ntotal)
+        return self._count
 
     @property
     def dimension(self) -> int:

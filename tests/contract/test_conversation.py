@@ -33,8 +33,8 @@ class SlowAnswers:
     forgotten: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
 
     async def count_terms(
-        self, request: shard_pb2.CountTermsRequest
-    ) -> shard_pb2.CountTermsResponse:
+        self, request: shard_pb2.CountTermsRequest, answer: shard_pb2.CountTermsResponse
+    ) -> None:
         gate = self.gates.setdefault(request.query, asyncio.Event())
         self.begun.put_nowait(request.query)
         try:
@@ -42,16 +42,13 @@ class SlowAnswers:
         except asyncio.CancelledError:
             self.forgotten.put_nowait(request.query)
             raise
-        return shard_pb2.CountTermsResponse(
-            statistics=shard_pb2.LexicalStatistics(terms=[request.query])
-        )
+        answer.statistics.terms.append(request.query)
 
-    async def search_lexical(self, request: shard_pb2.SearchLexicalRequest) -> Any:
+    async def search_lexical(self, request: shard_pb2.SearchLexicalRequest, answer: Any) -> None:
         raise NotFound("COLLECTION_NOT_FOUND", "is not here", field="collection")
 
-    async def fetch(self, request: shard_pb2.FetchRequest) -> shard_pb2.FetchResponse:
-        document = shard_pb2.FetchedDocument(document=b"x" * MAX_RECEIVE_BYTES)
-        return shard_pb2.FetchResponse(documents=[document])
+    async def fetch(self, request: shard_pb2.FetchRequest, answer: shard_pb2.FetchResponse) -> None:
+        answer.documents.add(document=b"x" * MAX_RECEIVE_BYTES)
 
 
 class Servicer(shard_pb2_grpc.ShardServiceServicer):

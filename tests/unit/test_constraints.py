@@ -232,7 +232,7 @@ def test_no_documents_meet_a_constraint_of_an_empty_shard(tmp_path: Path) -> Non
     limits = Limits(constraint=Constraint(("raft",)))
 
     assert within(snapshot, limits.constraint or Constraint()) == set()
-    assert snapshot.search_lexical("raft", 3, None, limits) == []
+    assert not snapshot.search_lexical("raft", 3, None, limits)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_the_lexical_leg_finds_the_best_of_a_mask_with_their_own_scores(
 
     found = many.search_lexical(query, limit, None, limits)
 
-    assert found == [each for each in everything if each.id in inside][:limit]
+    assert list(found) == [each for each in everything if each.id in inside][:limit]
     mask = many.mask(limits)
     assert mask is not None
     assert limit > 10 or many._matcher.strategy(limit, mask) == strategy

@@ -28,7 +28,8 @@ from core.vectors.kinds import KINDS, Kind
 from core.vectors.sealing import write_vectors
 from shard.fetched import Terms
 from shard.limits import NO_LIMITS, Limits
-from shard.snapshot import Candidate, Snapshot
+from shard.ranked import Candidate
+from shard.snapshot import Snapshot
 from tests.fakes import filters
 from tests.fakes.publisher import Publisher, embed, passages_of, token_of
 
@@ -69,11 +70,12 @@ def opened(publisher: Publisher, manifest: Manifest, directory: Path) -> Snapsho
 
 
 def legs(snapshot: Snapshot, limit: int, limits: Limits) -> list[list[Candidate]]:
-    return [
+    found = (
         snapshot.search_dense(embed(QUERY), limit, limits),
         snapshot.search_lexical(QUERY, limit, None, limits),
         snapshot.search_sparse(TERMS, limit, limits),
-    ]
+    )
+    return [list(leg) for leg in found]
 
 
 def node_of(text: str) -> Node:

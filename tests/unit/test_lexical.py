@@ -159,6 +159,17 @@ def test_deleting_takes_one_document_and_no_other(writer: LexicalWriter, export:
     assert found(export(), "ship") == [2]
 
 
+def test_a_document_takes_the_place_of_an_earlier_one_unless_it_is_new(
+    writer: LexicalWriter, export: Export
+) -> None:
+    writer.put(1, "a", "", "ship", is_new=True)
+    writer.put(2, "b", "", "ship", is_new=True)
+    assert sorted(found(export(), "ship")) == [1, 2]
+
+    writer.put(3, "a", "", "ship")
+    assert sorted(found(export(), "ship")) == [2, 3]
+
+
 def test_an_export_does_not_change_with_the_index(writer: LexicalWriter, export: Export) -> None:
     writer.put(1, "a", "", "ship")
     first = export()

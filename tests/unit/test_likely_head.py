@@ -1,5 +1,7 @@
 """Which documents a shard returns unasked: numbers by hand."""
 
+import random
+
 from shard.likely_head import likely_head
 
 
@@ -18,3 +20,18 @@ def test_the_weight_is_that_of_the_dense_leg() -> None:
 
 def test_no_more_than_there_is() -> None:
     assert sorted(likely_head(["a"], {"x": 0.0}, 10, weight=1, k=60)) == ["a", "x"]
+
+
+def test_nothing_is_overlooked() -> None:
+    chance = random.Random(7)
+    for _ in range(200):
+        dense = chance.sample([f"d{number}" for number in range(60)], 40)
+        others = {f"d{number}": chance.random() / 61 for number in chance.sample(range(90), 20)}
+        weight = chance.choice([0.0, 0.5, 1.0, 2.0])
+        scores = dict(others)
+        for rank, id in enumerate(dense, start=1):
+            scores[id] = scores.get(id, 0.0) + weight / (60 + rank)
+        best = sorted(scores, key=lambda id: -scores[id])
+
+        for limit in (1, 5, 39, 100):
+            assert likely_head(dense, others, limit, weight=weight, k=60) == best[:limit]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from core.bm25 import Statistics
 from core.documents import shard_of
 from core.languages import LexicalSettings
-from shard.snapshot import Candidate, Snapshot
+from shard.ranked import Candidate
+from shard.snapshot import Snapshot
 from tests.fakes.publisher import Publisher
 
 WORDS = ["galley", "raft", "sail", "oar", "mast"]
@@ -40,7 +41,7 @@ def scan(documents: Mapping[str, str], query: str, limit: int) -> Found:
     return sorted(scores.items(), key=lambda item: (-round(item[1], 9), item[0]))[:limit]
 
 
-def matched(found: Sequence[Candidate]) -> Found:
+def matched(found: Iterable[Candidate]) -> Found:
     return [(each.id, each.score) for each in found]
 
 

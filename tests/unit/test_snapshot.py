@@ -1,7 +1,7 @@
 """A generation answers both legs and reads its documents, whatever its segments look like."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from core.manifest import Manifest, SegmentEntry
 from core.segment import Segment
 from core.similarity import SIMILARITIES
 from shard.fetched import Terms
-from shard.snapshot import Candidate, Snapshot
+from shard.ranked import Candidate
+from shard.snapshot import Snapshot
 from tests.fakes.publisher import Publisher, embed, token_of, weigh
 
 
@@ -29,7 +30,7 @@ def opened(
     return Snapshot.open(publisher.store, manifest, directory / manifest.name, previous)
 
 
-def _scores(found: Sequence[Candidate]) -> list[tuple[str, float]]:
+def _scores(found: Iterable[Candidate]) -> list[tuple[str, float]]:
     return [(candidate.id, candidate.score) for candidate in found]
 
 
