@@ -5,7 +5,8 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,8 +35,7 @@ def load(kind: type[Config], path: Path, section: str) -> Config:
 
 def build(kind: type[Config], values: Mapping[str, Any], where: str) -> Config:
     """Builds the dataclass `kind` from plain values; raises BadEnvironment naming the key."""
-    hints = typing.get_type_hints(kind)
-    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
+    known, hints = _described(kind)  # type: ignore[arg-type]
     for key in values:
         if key not in known:
             raise BadEnvironment(
@@ -49,6 +49,12 @@ def build(kind: type[Config], values: Mapping[str, Any], where: str) -> Config:
         key: _convert(value, hints[key], f"{where}.{key}") for key, value in values.items()
     }
     return kind(**converted)
+
+
+@cache
+def _described(kind: type[Any]) -> tuple[Mapping[str, Field[Any]], Mapping[str, Any]]:
+    """The fields of a dataclass and their types: finding these out takes longer than the rest."""
+    return {field.name: field for field in fields(kind)}, typing.get_type_hints(kind)
 
 
 def _convert(value: Any, hint: Any, where: str) -> Any:

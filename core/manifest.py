@@ -17,7 +17,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
 from typing import Any
 
 from core import config
@@ -159,7 +160,7 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """Canonical JSON with its own checksum; equal manifests give equal bytes."""
-        values = asdict(self)
+        values: dict[str, Any] = _plain(self)
         for name, default in _LEFT_OUT.items():
             if getattr(self, name) == default:
                 del values[name]
@@ -198,6 +199,19 @@ class Manifest:
 def sha256_of(data: bytes) -> str:
     """Lower-case hexadecimal SHA-256."""
     return hashlib.sha256(data).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses as dictionaries, as `asdict` has them; that copies every leaf too."""
+    if names := _field_names(type(value)):  # type: ignore[arg-type]
+        return {name: _plain(getattr(value, name)) for name in names}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+@cache
+def _field_names(kind: type[Any]) -> tuple[str, ...]:
+    """Those of a dataclass; none if it is not one."""
+    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else ()
 
 
 def _parse(data: bytes) -> dict[str, Any]:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
+import time
+from collections.abc import Iterator
 
 from indexer import feed, suspects
 from indexer.batch import Batch, Place
@@ -11,13 +15,17 @@ from indexer.changes import Change, fold
 from indexer.embedding import Embedder
 from indexer.lag import Lag
 from indexer.ownership import Ownership
+from indexer.pacing import Pace
 from indexer.preparing import Preparer
 from indexer.shared import Shared
 from indexer.stall import Stall
 
 
 class Batches:
-    """The batches of one shard: `next` after each other, `wake` after every write to the feed."""
+    """The batches of one shard: `next` after each other, `wake` after every write to the feed.
+
+    Each is built and published inside `working`.
+    """
 
     def __init__(
         self, record: CollectionRecord, shard: int, shared: Shared, stall: Stall, lag: Lag
@@ -28,11 +36,23 @@ class Batches:
         self._stall = stall
         self._lag = lag
         self._embedder = Embedder(record, shard, shared, stall)
+        self._pace = Pace()
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
         """Says that the feed has grown."""
         self._wake.set()
+
+    @contextlib.contextmanager
+    def working(self, batch: Batch) -> Iterator[None]:
+        """While the body builds and publishes a batch, changes gather, and a while after it."""
+        self._pace.begin(time.monotonic())
+        try:
+            yield
+        finally:
+            waiting = self._lag.beyond(batch.end.sequence) > 0
+            self._pace.end(time.monotonic(), waiting=waiting)
+            self._wake.set()
 
     async def next(self, ownership: Ownership, after: Place) -> Batch:
         """The next changes, embedded; waits for as long as there are none.
@@ -61,6 +81,7 @@ class Batches:
     async def _read(self, ownership: Ownership, after: Place) -> list[Change]:
         config = self._shared.config
         limit = ownership.batch_limit(after.sequence, config.batch_documents)
+        await self._gather(after.sequence, limit)
         while True:
             self._wake.clear()
             changes = await self._shared.database.read(
@@ -79,6 +100,16 @@ class Batches:
                 return changes
             self._stall.clear()
             await self._wake.wait()
+
+    async def _gather(self, after: int, limit: int) -> None:
+        """Returns when it is time to read: when the pace says so, or a full batch waits."""
+        while self._lag.beyond(after) < limit:
+            seconds = self._pace.seconds_left(time.monotonic())
+            if not seconds:
+                return
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), None if math.isinf(seconds) else seconds)
 
     async def _set_aside(
         self, ownership: Ownership, after: Place, changes: list[Change]

@@ -3,10 +3,12 @@
     batches: read changes -> fold -> split and tokenise -> embed -> build segment and lexical index
     -> make files durable -> write the manifest -> compare-and-set (the commit point) -> CURRENT
 
-While one batch is built and published, the next is read and embedded. When search defaults change,
-the same files are published again with the new ones, whatever holds up the next batch; compactions
-are done step by step between batches. Whatever fails, the working copy is given up and opened again
-from the last published manifest, under a new epoch; searches go on with that generation meanwhile.
+While one batch is built and published, changes gather, and where they come without end a while
+longer (`pacing`); if a full batch waits, it is read and embedded meanwhile. When search defaults
+change, the same files are published again with the new ones, whatever holds up the next batch;
+compactions are done step by step between batches. Whatever fails, the working copy is given up and
+opened again from the last published manifest, under a new epoch; searches go on with that
+generation meanwhile.
 """
 
 from __future__ import annotations
@@ -155,12 +157,14 @@ class ShardIngest:
                     self._rebuild = True
                     return
                 batch = await ahead
-                ahead = asyncio.create_task(self._batches.next(ownership, batch.end))
-                await self._build(index, batch)
-                self.chores.progress(REBUILD, batch.end.sequence, publish_from)
+                with self._batches.working(batch):
+                    ahead = asyncio.create_task(self._batches.next(ownership, batch.end))
+                    await self._build(index, batch)
+                    self.chores.progress(REBUILD, batch.end.sequence, publish_from)
+                    if batch.end.sequence >= publish_from:
+                        await self._publish(ownership, index, batch.end)
+                        self._note(batch, index)
                 if batch.end.sequence >= publish_from:
-                    await self._publish(ownership, index, batch.end)
-                    self._note(batch, index)
                     await self._copies.collect_garbage()
         finally:
             ahead.cancel()

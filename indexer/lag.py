@@ -29,6 +29,10 @@ class Lag:
         """Changes that are accepted and not published; 0 before it is known what is published."""
         return max(0, self._accepted - self._published) if self._published >= 0 else 0
 
+    def beyond(self, sequence: int) -> int:
+        """Changes that are accepted after that one."""
+        return max(0, self._accepted - sequence)
+
     def seconds(self) -> float:
         """The age of the oldest change in hand that is not published, 0 if there is none."""
         if not self._taken:

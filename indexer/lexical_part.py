@@ -45,7 +45,8 @@ class LexicalPart:
             writer.delete(document_id)
         for document in batch.documents:
             change = document.change
-            writer.put(change.sequence, change.id, change.title, change.text)
+            is_new = not change.previous
+            writer.put(change.sequence, change.id, change.title, change.text, is_new=is_new)
         self._commit(writer)
 
     def compact(self, documents: Iterable[StoredDocument]) -> bool:
@@ -59,7 +60,7 @@ class LexicalPart:
         writer = self._open()
         for stored in documents:
             document = stored.document
-            writer.put(stored.sequence, document.id, document.title, document.text)
+            writer.put(stored.sequence, document.id, document.title, document.text, is_new=True)
         self._commit(writer)
         fsops.remove_tree(before)
         return True
