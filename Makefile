@@ -10,6 +10,8 @@ BUF := node_modules/.bin/buf
 PROTOS := $(shell find protos/trireme -name '*.proto')
 DATA ?= $(TRIREME_DATA)
 SHARDS ?= 2
+# Each test process starts clusters and loads PyTorch: more than two want more than 8 GB.
+TEST_PROCESSES ?= 2
 
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
@@ -43,7 +45,7 @@ up: models ## Start a local cluster and leave it running until Ctrl-C
 
 .PHONY: test
 test: models ## Run the tests
-	@$(BIN)/python -m pytest -m "not faults"
+	@$(BIN)/python -m pytest -m "not faults" -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: faults
 faults: models ## Kill every role while documents stream in (slow)

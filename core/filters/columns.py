@@ -41,7 +41,8 @@ SCHEMA = pa.schema(
 )
 _VALUES = {NUMBER: "numbers", TIMESTAMP: "moments", BOOL: "bits", STRING: "codes", STRINGS: "codes"}
 _DTYPES = {NUMBER: np.float64, TIMESTAMP: np.int64, BOOL: np.bool_, STRING: np.uint32}
-_NO_WORDS = pa.array([], pa.large_string())
+# Not `pa.array`, at which PyArrow imports pandas wherever that is installed: half a second.
+_NO_WORDS = pa.nulls(0, pa.large_string())
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,20 +8,22 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import grpc
 from rich.table import Table
 
 from core.errors import CorruptFile
-from core.index_store import IndexStore, Location
-from core.index_store.sweeping import DAY_SECONDS, sweep
-from core.index_store.verification import Verified, verify
 from core.wire import attributes_to_json, document_from_proto
 from deploy.cli.client import DEFAULT_STATE, address_option, connected, console, readable_errors
 from deploy.cli.status import list_collections
 from trireme.v1 import collection_pb2, document_pb2, document_pb2_grpc
+
+# What reads an index takes long to import, which commands that only ask a gateway should not pay.
+if TYPE_CHECKING:
+    from core.index_store import IndexStore
+    from core.index_store.verification import Verified
 
 SECONDS = 30.0
 PAGE = 200
@@ -46,11 +48,13 @@ def _index_options(command: Any) -> Any:
     return place(endpoint(command))
 
 
-def _location(where: str, endpoint: str) -> Location:
-    """Copies of a bucket's files are kept apart from those of roles that run."""
+def _store(where: str, endpoint: str) -> IndexStore:
+    """The store there; copies of a bucket's files are kept apart from those of roles that run."""
+    from core.index_store import IndexStore, Location
+
     if "://" not in where:
-        return Location(Path(where))
-    return Location(DEFAULT_STATE / "cli", where, endpoint)
+        return IndexStore(Location(Path(where)).engine())
+    return IndexStore(Location(DEFAULT_STATE / "cli", where, endpoint).engine())
 
 
 @click.command("verify")
@@ -71,7 +75,9 @@ def verify_index(
     Works on a running cluster, and without one; with one, what is published is also compared with
     what was committed. Exits with 1 if anything is damaged: `trireme index rebuild` repairs it.
     """
-    store = IndexStore(_location(where, index_endpoint).engine())
+    from core.index_store.verification import verify
+
+    store = _store(where, index_endpoint)
     known = _known(address)
     committed = None if known is None else _committed(store, known)
     report = verify(store, collections, committed)
@@ -89,7 +95,7 @@ def verify_index(
 @click.option(
     "--older-than",
     type=click.FloatRange(1),
-    default=DAY_SECONDS / _HOUR_SECONDS,
+    default=24.0,
     show_default=True,
     help="Hours that a file must have been there; longer than any rebuild that is under way.",
 )
@@ -101,7 +107,9 @@ def gc(where: str, index_endpoint: str, keep: int, older_than: float, dry_run: b
     The indexer clears each shard by itself; this also finds what removed collections, snapshots
     that were broken off and crashes left behind.
     """
-    store = IndexStore(_location(where, index_endpoint).engine())
+    from core.index_store.sweeping import sweep
+
+    store = _store(where, index_endpoint)
     age = older_than * _HOUR_SECONDS
     cleared = sweep(store, keep=keep, minimum_age_seconds=age, dry_run=dry_run)
     for key in cleared.keys if dry_run else ():

@@ -13,6 +13,7 @@ from rich.table import Table
 from core.deadline import Deadline
 from core.errors import ModelInUse, TriremeError
 from deploy.cli.client import DEFAULT_STATE, address_option, connected, console, readable_errors
+from deploy.cli.later import LaterGroup
 from deploy.cli.status import list_collections
 from deploy.local.control import Served, TritonControl
 from deploy.local.state import triton_address_file
@@ -49,7 +50,7 @@ def triton_options(function: Function) -> Function:
     return state(address(function))
 
 
-@click.group()
+@click.group(cls=LaterGroup, later={"batching": "deploy.cli.batching:batching"})
 def models() -> None:
     """List, export, load, unload and verify models."""
 

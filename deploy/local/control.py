@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ from core.errors import ModelNotLoaded, OutOfTime, TriremeError, TritonUnavailab
 from core.triton import not_served
 
 READY = "READY"
+UNLOADING = "UNLOADING"
+_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class TritonControl:
 
         Versions that were ready answer all the while. Raises ModelNotLoaded with Triton's reason.
         """
+        await self._unloaded(name, deadline)
         request = service_pb2.RepositoryModelLoadRequest(model_name=name)
         await self._ask(self._stub.RepositoryModelLoad, request, deadline)
         ready = await self._ready(name, deadline)
@@ -88,6 +92,14 @@ class TritonControl:
         config = await self._config(name, remaining[0], deadline)
         await self._load_with_policy(config, {"specific": {"versions": remaining}}, deadline)
         return remaining
+
+    async def _unloaded(self, name: str, deadline: Deadline) -> None:
+        """Returns once nothing of a model is being unloaded: a load meanwhile has ended Triton."""
+        while any(
+            (each.name, each.state) == (name, UNLOADING) for each in await self.index(deadline)
+        ):
+            deadline.check("the model was unloaded")
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def _config(self, name: str, version: str, deadline: Deadline) -> Any:
         request = service_pb2.ModelConfigRequest(name=name, version=version)

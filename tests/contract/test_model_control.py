@@ -44,14 +44,16 @@ def soon() -> Deadline:
     return Deadline.after(300)
 
 
-@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.triton)])
-async def running(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Running]:
-    """Each Triton in turn, with nothing else in it."""
+@pytest.fixture(scope="module", params=["fake", pytest.param("real", marks=pytest.mark.triton)])
+async def running(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Running]:
+    """Each Triton in turn, with nothing else in it; every test leaves version 1 alone there."""
     async with AsyncExitStack() as stack:
         if request.param == "fake":
             yield _fake(await stack.enter_async_context(FakeTriton()))
         else:
-            yield await _real(stack, tmp_path)
+            yield await _real(stack, tmp_path_factory.mktemp("control"))
 
 
 def _fake(fake: FakeTriton) -> Running:
@@ -130,6 +132,34 @@ async def ready(control: TritonControl) -> set[str]:
     return {each.version for each in found if (each.name, each.state) == (MODEL, "READY")}
 
 
+async def test_an_unloaded_model_is_gone_and_comes_back(running: Running) -> None:
+    client, control = TritonClient.create(running.address), TritonControl.create(running.address)
+
+    await control.unload(MODEL, soon())
+    with pytest.raises(NotFound):
+        await client.model_info(MODEL, "", soon())
+    with pytest.raises(NotFound):
+        await control.unload(MODEL, soon())
+    assert await control.load(MODEL, soon()) == ["1"]
+
+    assert (await client.model_info(MODEL, "", soon())).version == "1"
+    await control.stop()
+    await client.stop(0)
+
+
+async def test_an_unknown_model_or_version_is_refused(running: Running) -> None:
+    control = TritonControl.create(running.address)
+
+    with pytest.raises(ModelNotLoaded, match="nobody"):
+        await control.load("nobody", soon())
+    with pytest.raises(NotFound, match="nobody"):
+        await control.unload("nobody", soon())
+    with pytest.raises(NotFound, match="bi_encoder:9"):
+        await control.unload_version(MODEL, "9", soon())
+
+    await control.stop()
+
+
 async def test_versions_come_and_go_beside_one_that_answers_all_the_while(
     running: Running,
 ) -> None:
@@ -159,6 +189,7 @@ async def test_versions_come_and_go_beside_one_that_answers_all_the_while(
     with pytest.raises(ModelNotLoaded, match="version 3") as refused:
         await control.load(MODEL, soon())
     await caller.answered_once_more()
+    running.remove("3")
 
     assert "still served" in refused.value.remedy
     assert newest.version == "2"
@@ -168,34 +199,6 @@ async def test_versions_come_and_go_beside_one_that_answers_all_the_while(
     await caller.stop()
     await control.stop()
     await client.stop(0)
-
-
-async def test_an_unloaded_model_is_gone_and_comes_back(running: Running) -> None:
-    client, control = TritonClient.create(running.address), TritonControl.create(running.address)
-
-    await control.unload(MODEL, soon())
-    with pytest.raises(NotFound):
-        await client.model_info(MODEL, "", soon())
-    with pytest.raises(NotFound):
-        await control.unload(MODEL, soon())
-    assert await control.load(MODEL, soon()) == ["1"]
-
-    assert (await client.model_info(MODEL, "", soon())).version == "1"
-    await control.stop()
-    await client.stop(0)
-
-
-async def test_an_unknown_model_or_version_is_refused(running: Running) -> None:
-    control = TritonControl.create(running.address)
-
-    with pytest.raises(ModelNotLoaded, match="nobody"):
-        await control.load("nobody", soon())
-    with pytest.raises(NotFound, match="nobody"):
-        await control.unload("nobody", soon())
-    with pytest.raises(NotFound, match="bi_encoder:9"):
-        await control.unload_version(MODEL, "9", soon())
-
-    await control.stop()
 
 
 async def test_where_nothing_listens_triton_is_unavailable() -> None:

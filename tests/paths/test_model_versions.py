@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
 from core.rpc import open_channel
@@ -18,15 +20,29 @@ HYBRID_ALONE = ranking_pb2.Rerank(enabled=False)
 TEXTS = {"owl": "the owl hunts at night", "rates": "interest rates rose in the third quarter"}
 
 
-@pytest_asyncio.fixture
-async def own_family(tmp_path: Path) -> AsyncIterator[Family]:
-    """A family of its own, whose gateway remembers embeddings."""
+@asynccontextmanager
+async def remembering(state: Path) -> AsyncIterator[Family]:
+    """A family whose gateway remembers embeddings."""
     async with (
         FakeTriton() as triton,
-        running(tmp_path / "state", triton, cache_megabytes=8) as cluster,
+        running(state, triton, cache_megabytes=8) as cluster,
         open_channel(cluster.address) as channel,
     ):
         yield Family(cluster, triton, channel)
+
+
+@pytest_asyncio.fixture
+async def own_family(tmp_path: Path) -> AsyncIterator[Family]:
+    """For a test that changes which versions there are."""
+    async with remembering(tmp_path / "state") as found:
+        yield found
+
+
+@pytest_asyncio.fixture(scope="module")
+async def shared_family(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Family]:
+    """For tests that leave the versions alone."""
+    async with remembering(tmp_path_factory.mktemp("remembering") / "state") as found:
+        yield found
 
 
 async def make(family: Family, name: str) -> None:
@@ -107,10 +123,11 @@ async def test_a_version_in_use_is_unloaded_only_by_force(
     assert reply.hits[0].document.id == "owl"
 
 
-async def test_what_triton_serves_is_listed(own_family: Family, tmp_path: Path) -> None:
-    code, output, _ = await trireme(
-        "models", "list", "--triton", own_family.triton.address, journals=tmp_path
-    )
+async def test_what_triton_serves_is_listed(tmp_path: Path) -> None:
+    async with FakeTriton() as triton:
+        code, output, _ = await trireme(
+            "models", "list", "--triton", triton.address, journals=tmp_path
+        )
 
     assert code == 0
     assert "sparse_encoder" in output
@@ -125,26 +142,27 @@ async def test_without_a_triton_the_repository_is_listed(tmp_path: Path) -> None
     assert "bi_encoder" in output
 
 
-async def test_a_query_that_was_asked_before_is_not_embedded_again(own_family: Family) -> None:
-    await make(own_family, "older")
-    first = await own_family.search("older", "owl", rerank=HYBRID_ALONE)
-    asked = own_family.triton.inferences["bi_encoder"]
+async def test_a_query_that_was_asked_before_is_not_embedded_again(shared_family: Family) -> None:
+    await make(shared_family, "older")
+    first = await shared_family.search("older", "owl", rerank=HYBRID_ALONE)
+    asked = shared_family.triton.inferences["bi_encoder"]
 
-    second = await own_family.search("older", "owl", rerank=HYBRID_ALONE)
+    second = await shared_family.search("older", "owl", rerank=HYBRID_ALONE)
 
-    assert own_family.triton.inferences["bi_encoder"] == asked
+    assert shared_family.triton.inferences["bi_encoder"] == asked
     assert [hit.document.id for hit in first.hits] == [hit.document.id for hit in second.hits]
     assert triton_microseconds(first) > 0
     assert triton_microseconds(second) == 0
 
 
-async def test_a_known_query_is_answered_whole_while_triton_is_away(own_family: Family) -> None:
-    await make(own_family, "older")
-    await own_family.search("older", "owl", rerank=HYBRID_ALONE)
+async def test_a_known_query_is_answered_whole_while_triton_is_away(shared_family: Family) -> None:
+    await make(shared_family, "known")
+    await shared_family.search("known", "owl", rerank=HYBRID_ALONE)
 
-    await own_family.triton.stop()
-    known = await own_family.search("older", "owl", rerank=HYBRID_ALONE)
-    new = await own_family.search("older", "night", rerank=HYBRID_ALONE)
+    await shared_family.triton.stop()
+    known = await shared_family.search("known", "owl", rerank=HYBRID_ALONE)
+    new = await shared_family.search("known", "night", rerank=HYBRID_ALONE)
+    await shared_family.triton.start()
 
     assert labels(known) == set()
     assert labels(new) == {("ENCODE", "TRITON_UNAVAILABLE")}

@@ -49,7 +49,7 @@ async def family(server: s3.S3Server, tmp_path: Path) -> AsyncIterator[Family]:
 
 async def complete(client: Client, position: search_pb2.SearchRequest) -> search_pb2.SearchResponse:
     """The first answer of all shards."""
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(3 * SECONDS):
         while True:
             try:
                 reply: search_pb2.SearchResponse = await client.searches.Search(
@@ -83,7 +83,7 @@ async def test_a_shard_that_lost_its_machine_comes_back_from_the_bucket(
 
     shutil.rmtree(index / "cache" / "shard-0")
     family.cluster.kill("shard-0")
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(3 * SECONDS):
         while family.cluster.restarts["shard-0"] == 0:
             await asyncio.sleep(0.05)
     after = await complete(family, request)
