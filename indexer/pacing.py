@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 
+# Of the time that work took: a pause of twice as long leaves two thirds of it to searches.
+PAUSE_SHARE = 2.0
 LONGEST_PAUSE_SECONDS = 0.5
 
 
 class Pace:
     """Of one shard: told when work on a batch begins and ends; `seconds_left` until the next.
 
-    Changes that come while a batch is built and published wait as long again after it, so that this
-    takes half of the time at most. Whoever writes only what follows from searches never waits.
+    Changes that come while a batch is built and published wait twice as long after it, so that this
+    takes a third of the time at most. Whoever writes only what follows from searches never waits.
     """
 
     def __init__(self) -> None:
@@ -28,7 +30,7 @@ class Pace:
 
     def end(self, now: float, *, waiting: bool) -> None:
         """It has been, or has failed; `waiting` tells whether there are changes by now."""
-        pause = min(now - self._begun, LONGEST_PAUSE_SECONDS) if waiting else 0.0
+        pause = min(PAUSE_SHARE * (now - self._begun), LONGEST_PAUSE_SECONDS) if waiting else 0.0
         self._next_at = now + pause
 
     def seconds_left(self, now: float) -> float:

@@ -171,6 +171,7 @@ class TritonServer:
             "--model-load-thread-count=2",
             f"--backend-config=python,shm-region-prefix-name={self._prefix}",
             f"--backend-config=python,shm-default-byte-size={_SHARED_MEMORY_BYTES}",
+            f"--backend-config=python,stub-timeout-seconds={config.start_seconds:.0f}",
             "--allow-http=false",
             f"--grpc-address={config.host}",
             f"--grpc-port={config.grpc_port}",

@@ -28,14 +28,14 @@ def test_nothing_waits_before_the_first_batch() -> None:
     assert Pace().seconds_left(now=0.0) == 0
 
 
-def test_changes_gather_during_work_and_as_long_again() -> None:
+def test_changes_gather_during_work_and_twice_as_long_after_it() -> None:
     pace = Pace()
     pace.begin(now=10.0)
     assert pace.seconds_left(now=10.1) == math.inf
 
     pace.end(now=10.2, waiting=True)
-    assert pace.seconds_left(now=10.3) == pytest.approx(10.2 + 0.2 - 10.3)
-    assert pace.seconds_left(now=10.4) == pytest.approx(0)
+    assert pace.seconds_left(now=10.3) == pytest.approx(10.2 + 0.4 - 10.3)
+    assert pace.seconds_left(now=10.6) == pytest.approx(0)
     assert pace.seconds_left(now=11.0) == 0
 
 
