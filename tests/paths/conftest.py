@@ -13,6 +13,8 @@ import grpc
 import pytest
 import pytest_asyncio
 
+# Before any test: how wide its console is would be as the first command of a test was told.
+import deploy.cli.client  # noqa: F401
 from core.rpc import open_channel
 from deploy.local.cluster import Cluster, ClusterConfig
 from tests.fakes.triton import FakeTriton
