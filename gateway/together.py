@@ -19,7 +19,8 @@ from core.encoding import Ids
 from core.errors import BadModelOutput, OutOfTime
 from core.security.caller import ANYBODY, current_caller, set_caller
 
-MOST_TOGETHER = 8
+# More of them save no further time per query, and whoever comes next waits for all of them.
+MOST_TOGETHER = 4
 
 Found = TypeVar("Found")
 Encode = Callable[[Sequence[Ids], Deadline], Awaitable[Sequence[Found]]]
