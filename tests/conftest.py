@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 
 import faiss
 import pytest
 from hypothesis import settings
+
+# Test processes are told how wide their parent's terminal is, and consoles keep what they are told.
+for name in ("COLUMNS", "LINES"):
+    os.environ.pop(name, None)
 
 # How long an example takes says more about the machine than about us.
 settings.register_profile("trireme", deadline=None)
