@@ -133,7 +133,8 @@ def _check_place(manifest: Manifest, entry: CollectionEntry, number: int) -> Non
 def _check_counts(shard: ShardStore, manifest: Manifest) -> None:
     """Opens what was found sound, as a shard does; raises CorruptFile unless the counts fit."""
     segments = [shard.open_segment(segment) for segment in manifest.segments]
-    with tempfile.TemporaryDirectory(prefix="verify-") as directory:
+    # Tantivy watches the directory, and its thread may put a lock file there at the last moment.
+    with tempfile.TemporaryDirectory(prefix="verify-", ignore_cleanup_errors=True) as directory:
         shard.materialise(manifest.lexical, Path(directory))
         analyzer = analyzer_of(manifest.lexical_settings)
         lexical = LexicalReader.open(Path(directory), analyzer).document_count
