@@ -77,9 +77,7 @@ class QueryEncoder:
             ids = _query_ids(encoder, text)
             prompt = encoder.prompt_tokens(query=True)
             started = time.perf_counter_ns()
-            together = self._queries_of(
-                encoder, partial(encoder.encode, priority=QUERY_PRIORITY, prompt_tokens=prompt)
-            )
+            together = self._queries_of(encoder, prompt_tokens=prompt)
             vector: NDArray[np.float32] = await together.encode(ids, deadline)
             microseconds = (time.perf_counter_ns() - started) // 1000
             return vector
@@ -109,8 +107,7 @@ class QueryEncoder:
             nonlocal microseconds
             ids = _query_ids(encoder, text)
             started = time.perf_counter_ns()
-            together = self._queries_of(encoder, partial(encoder.encode, priority=QUERY_PRIORITY))
-            terms: SparseVector = await together.encode(ids, deadline)
+            terms: SparseVector = await self._queries_of(encoder).encode(ids, deadline)
             microseconds = (time.perf_counter_ns() - started) // 1000
             # Ids below 2^24 are exact in float32.
             return np.stack([terms.ids.astype(np.float32), terms.weights])
@@ -147,13 +144,17 @@ class QueryEncoder:
             model.model, model.version, deadline, fingerprint=model.fingerprint
         )
 
-    def _queries_of(self, encoder: Encoder | SparseEncoder, encode: Any) -> Together[Any]:
-        """What brings an encoder's queries together; another one if it was opened again."""
+    def _queries_of(self, encoder: Encoder | SparseEncoder, **options: int) -> Together[Any]:
+        """What brings an encoder's queries together; another one if it was opened again.
+
+        `options` are more of what its `encode` takes, always the same for one encoder.
+        """
         key = encoder.info.name, encoder.info.version
         known = self._together.get(key)
         if known is None or known[0] is not encoder:
-            special = encoder.tokenizer.single.count
-            known = encoder, Together(encode, special_tokens=special)
+            method: Any = encoder.encode
+            encode = partial(method, priority=QUERY_PRIORITY, **options)
+            known = encoder, Together(encode, special_tokens=encoder.tokenizer.single.count)
             self._together[key] = known
         return known[1]
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 
-# Of the time that work took: a pause of twice as long leaves two thirds of it to searches.
-PAUSE_SHARE = 2.0
+# A pause of twice as long as the work before it leaves two thirds of the time to searches.
+PAUSE_FACTOR = 2.0
 LONGEST_PAUSE_SECONDS = 0.5
 
 
@@ -30,7 +30,7 @@ class Pace:
 
     def end(self, now: float, *, waiting: bool) -> None:
         """It has been, or has failed; `waiting` tells whether there are changes by now."""
-        pause = min(PAUSE_SHARE * (now - self._begun), LONGEST_PAUSE_SECONDS) if waiting else 0.0
+        pause = min(PAUSE_FACTOR * (now - self._begun), LONGEST_PAUSE_SECONDS) if waiting else 0.0
         self._next_at = now + pause
 
     def seconds_left(self, now: float) -> float:

@@ -133,16 +133,17 @@ async def _measure(
             await client.infer(model, info.version, inputs, deadline, priority=_QUERY_PRIORITY)
 
         await _closed_loop(ask, clients, _WARM_UP_SECONDS)
-        before = await _executions(address, model)
+        texts_before, batches_before = await _counted(address, model)
         times, seconds = await _closed_loop(ask, clients, work.seconds)
-        executions = await _executions(address, model) - before
+        texts, batches = await _counted(address, model)
     finally:
         await client.stop(0)
-    texts = len(times) * len(ids)
+    per_second = len(times) * len(ids) / seconds
+    per_batch = (texts - texts_before) / max(1, batches - batches_before)
     p50, p99 = times.percentile(50), times.percentile(99)
     if p50 is None or p99 is None:
         raise BadEnvironment("must be longer", field="seconds")
-    return Measured(setting, clients, texts / seconds, p50, p99, texts / max(1, executions))
+    return Measured(setting, clients, per_second, p50, p99, per_batch)
 
 
 async def _closed_loop(ask: Any, clients: int, seconds: float) -> tuple[Histogram, float]:
@@ -158,13 +159,14 @@ async def _closed_loop(ask: Any, clients: int, seconds: float) -> tuple[Histogra
     return times, time.perf_counter() - started
 
 
-async def _executions(address: str, model: str) -> int:
-    """Batches that Triton has run so far."""
+async def _counted(address: str, model: str) -> tuple[int, int]:
+    """Texts and batches that Triton has run so far: it counts both a moment after it answered."""
     async with grpc.aio.insecure_channel(address) as channel:
         stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         request = service_pb2.ModelStatisticsRequest(name=model)
         reply = await stub.ModelStatistics(request, timeout=_CALL_SECONDS)
-        return sum(int(each.execution_count) for each in reply.model_stats)
+        stats = reply.model_stats
+        return sum(s.inference_count for s in stats), sum(s.execution_count for s in stats)
 
 
 def _read(path: Path) -> Any:

@@ -1,12 +1,8 @@
-"""One corpus on 1, 2 and 8 shards gives the same hits with the same scores in the same order.
-
-`TRIREME_QUERIES=300` asks as many queries as that instead of a hundred.
-"""
+"""One corpus on 1, 2 and 8 shards gives the same hits with the same scores in the same order."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -28,7 +24,7 @@ from tests.paths.conftest import SECONDS, Client
 from trireme.v1 import collection_pb2, document_pb2, ranking_pb2, search_pb2
 
 SHARD_COUNTS = (1, 2, 8)
-QUERIES = int(os.environ.get("TRIREME_QUERIES", "100"))
+QUERIES = 300
 DOCUMENTS = 240
 WORDS = [f"{a}{b}{c}" for a in "bdgklm" for b in "aeiou" for c in ("nt", "rk", "st", "ng", "lt")]
 LEGS = ("dense", "lexical", "sparse")
