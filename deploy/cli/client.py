@@ -96,6 +96,6 @@ def explain(error: grpc.RpcError, address: str | None) -> str:
         where = resolve(address)
         return (
             f"nothing answers at {where}; is the cluster up? (`trireme up`, or give --address, and "
-            "--ca if it speaks TLS)"
+            f"--ca if it speaks TLS) [{details}]"
         )
     return f"{details} [{reason or code.name}]"
