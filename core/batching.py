@@ -57,27 +57,34 @@ class Batch:
 
 
 def plan_pieces(
-    lengths: Sequence[int], *, max_length: int, max_rows: int, max_tokens: int
+    lengths: Sequence[int],
+    *,
+    max_length: int,
+    max_rows: int,
+    max_tokens: int,
+    padding_is_free: bool = False,
 ) -> list[Piece]:
     """Splits rows of the given lengths (in tokens) into requests, longest first.
 
     No request holds more than `max_rows` rows, nor more than `max_tokens` padded tokens unless one
     row alone does. Of all such splits of the sorted rows it is the cheapest, where a request costs
-    its padded tokens and REQUEST_TOKENS.
+    REQUEST_TOKENS and, unless `padding_is_free`, its padding; the tokens are the same in all.
     """
     order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
     padded = [padded_length(lengths[row], max_length) for row in order]
+    weight = 0 if padding_is_free else 1
     # costs[end] is that of the cheapest split of the first `end` rows, starts[end] where its last
     # piece begins.
     costs, starts = [0], [0]
     for end in range(1, len(order) + 1):
-        cost, best = costs[end - 1] + padded[end - 1] + REQUEST_TOKENS, end - 1
+        cost, best = costs[end - 1] + weight * padded[end - 1] + REQUEST_TOKENS, end - 1
         for start in range(end - 2, max(0, end - max_rows) - 1, -1):
             tokens = padded[start] * (end - start)
             if tokens > max_tokens:
                 break
-            if costs[start] + tokens + REQUEST_TOKENS <= cost:
-                cost, best = costs[start] + tokens + REQUEST_TOKENS, start
+            through = costs[start] + weight * tokens + REQUEST_TOKENS
+            if through <= cost:
+                cost, best = through, start
         costs.append(cost)
         starts.append(best)
     pieces, end = [], len(order)

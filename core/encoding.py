@@ -89,6 +89,7 @@ class ServedModel:
             max_length=self.info.max_length,
             max_rows=max(1, self.info.max_batch_size),
             max_tokens=tokens_per_request(lengths, self._max_tokens),
+            padding_is_free=self.info.skips_padding,
         )
 
     async def _infer(self, batch: Batch, deadline: Deadline, priority: int) -> Floats:

@@ -24,7 +24,8 @@ class ModelInfo:
     "dot", "euclidean", "manhattan" or "". `inputs` are names out of INPUTS in the model's order.
     `normalize` says that vectors have length 1. A cross-encoder returns logits, to which its
     library would apply `activation`; `relevance_label` is the one of its `labels` that ranks. A
-    sparse encoder gives each text's `top_terms` heaviest terms.
+    sparse encoder gives each text's `top_terms` heaviest terms. `skips_padding` says that a batch
+    costs no more than its tokens.
     """
 
     name: str
@@ -47,6 +48,7 @@ class ModelInfo:
     relevance_label: str = ""
     recommended_length: int = 0
     top_terms: int = 0
+    skips_padding: bool = False
 
     @property
     def input_count(self) -> int:
@@ -120,6 +122,7 @@ def _model_info(config: Any, version: str, parameters: Mapping[str, str]) -> Mod
         relevance_label=relevance_label,
         recommended_length=min(max_length, int(parameters.get("recommended_length", max_length))),
         top_terms=top_terms if kind == "sparse_encoder" else 0,
+        skips_padding=parameters.get("padding", "") == "skipped",
     )
 
 

@@ -2,6 +2,7 @@
 
 Triton merges requests of equal shape only, so queries of different lengths stay alone there, and a
 request for one short query takes half as long as one for four: most of it is reading the weights.
+So a second request goes beside the first only when it has company.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from core.errors import BadModelOutput, OutOfTime
 from core.security.caller import ANYBODY, current_caller, set_caller
 
 # More of them save no further time per query, and whoever comes next waits for all of them.
-MOST_TOGETHER = 4
+MOST_TOGETHER = 8
+# So many at least go beside another request.
+COMPANY = 2
 
 Found = TypeVar("Found")
 Encode = Callable[[Sequence[Ids], Deadline], Awaitable[Sequence[Found]]]
@@ -40,8 +43,8 @@ class _Waiting(Generic[Found]):
 class Together(Generic[Found]):
     """One model's queries: `at_once` requests are under way at most, one per instance of a model.
 
-    Whoever finds fewer of them sends its own at once, so that nobody waits for company. The model
-    adds `special_tokens` to every text.
+    Whoever finds none of them sends its own at once; beside another, COMPANY of them go together.
+    The model adds `special_tokens` to every text.
     """
 
     def __init__(
@@ -59,7 +62,7 @@ class Together(Generic[Found]):
 
         Its tokens are counted against its own caller's quota, whoever it shares a request with.
         """
-        if self._running < self._at_once:
+        if self._running == 0:
             self._running += 1
             try:
                 (alone,) = await self._encode([ids], deadline)
@@ -68,6 +71,7 @@ class Together(Generic[Found]):
                 self._ended()
         found: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(ids, deadline, found))
+        self._begin()
         try:
             async with asyncio.timeout(deadline.remaining()):
                 shared = await found
@@ -81,9 +85,13 @@ class Together(Generic[Found]):
         return shared
 
     def _ended(self) -> None:
-        """A request has come back: the next ones may go."""
+        """A request has come back: the next one may go."""
         self._running -= 1
-        while self._running < self._at_once and (queries := self._next()):
+        self._begin()
+
+    def _begin(self) -> None:
+        """Sends what waits as far as it may go."""
+        while self._may_begin() and (queries := self._next()):
             self._running += 1
             # In the trace of the first, but at nobody's expense: each pays for itself.
             context = queries[0].context
@@ -91,6 +99,11 @@ class Together(Generic[Found]):
             task = asyncio.get_running_loop().create_task(self._send(queries), context=context)
             self._tasks.add(task)
             task.add_done_callback(self._sent)
+
+    def _may_begin(self) -> bool:
+        if self._running == 0:
+            return True
+        return self._running < self._at_once and len(self._waiting) >= COMPANY
 
     def _next(self) -> list[_Waiting[Found]]:
         """The queries of the next request, without those that nobody waits for any more."""

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from deploy.models.model_files import UnsupportedModel
 from deploy.models.modules import Step, activation_of
+from deploy.models.packing import PackedTrunk
 from deploy.models.pooling import pool
 from deploy.models.pretrained import load_transformer
 from deploy.models.sentence_model import SentenceModel
@@ -74,8 +75,9 @@ class Normalize(nn.Module):
 
 def load_bi_encoder(model: SentenceModel) -> BiEncoder:
     """The eager module in evaluation mode, FP32, from local files only."""
+    trunk = load_transformer(model.trunk)
     return BiEncoder(
-        load_transformer(model.trunk),
+        PackedTrunk(trunk) if model.trunk.packs else trunk,
         model.pooling.modes,
         on_tokens=[_module(step) for step in model.token_steps],
         on_vectors=[_module(step) for step in model.vector_steps],

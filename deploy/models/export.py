@@ -36,7 +36,7 @@ PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 DEFAULT_PRECISION = "fp32"
 
 # Raise it when the same files are traced into something else.
-_TRACE_FORMAT = "4"
+_TRACE_FORMAT = "5"
 _MADE_OF = "made_of"
 # What Triton runs before it calls a model ready: rows, tokens.
 _TEXT_SHAPES = ((1, 16), (8, 64), (8, 256))

@@ -24,6 +24,8 @@ _SHIFTED_POSITIONS = frozenset(
         "longformer",
     }
 )
+# These take positions, and hand arguments they do not know on to their attention.
+_PACKED = frozenset({"bert", "roberta", "xlm-roberta"})
 _NO_LIMIT = 10**9
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 _PLAIN = "save the model again with a plain text Transformer"
@@ -54,6 +56,11 @@ class Trunk:
     def pad_id(self) -> int:
         """The id of the padding token; 0 where there is none."""
         return int(self.config.get("pad_token_id") or 0)
+
+    @property
+    def packs(self) -> bool:
+        """Whether its layers can be given tokens without padding, see packing.py."""
+        return self.config["model_type"] in _PACKED
 
 
 def read_trunk(directory: Path) -> Trunk:

@@ -37,7 +37,8 @@ class Plan:
     """One model to export; `load` gives its eager FP32 module.
 
     `shared` are the parameters that all versions of a name have in common. `width` counts the
-    numbers of one output row, `inputs` are names out of core.model_info.INPUTS.
+    numbers of one output row, `inputs` are names out of core.model_info.INPUTS. `skips_padding`
+    says that a batch costs no more than its tokens.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Plan:
     width: int
     shared: Mapping[str, str]
     load: Callable[[], nn.Module]
+    skips_padding: bool = False
 
     @property
     def own(self) -> dict[str, str]:
@@ -59,6 +61,7 @@ class Plan:
             "fingerprint": self.fingerprint,
             "precision": self.precision,
             "model_name": self.model_name,
+            "padding": "skipped" if self.skips_padding else "computed",
         }
 
 
@@ -87,6 +90,7 @@ def plan_bi_encoder(model: SentenceModel, name: str, precision: str) -> Plan:
         width=model.dimension,
         shared=shared,
         load=lambda: _late("bi_encoder").load_bi_encoder(model),
+        skips_padding=model.trunk.packs,
     )
 
 
@@ -167,6 +171,7 @@ class _Draft:
         width: int,
         shared: Mapping[str, str],
         load: Callable[[], nn.Module],
+        skips_padding: bool = False,
     ) -> Plan:
         tokenizer = tokenizer_bytes(self.trunk)
         parameters = {
@@ -188,6 +193,7 @@ class _Draft:
             width=width,
             shared=parameters,
             load=load,
+            skips_padding=skips_padding,
         )
 
     def _fingerprint(self, parameters: Mapping[str, str]) -> str:

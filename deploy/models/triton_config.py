@@ -51,7 +51,7 @@ def config_text(config: ModelConfig) -> str:
         f"instance_group {{ kind: {'KIND_CPU' if config.cpu_only else 'KIND_AUTO'} count: 2 }}\n",
         "version_policy { all {} }\n",
         _dynamic_batching(),
-        *(_warmup(rows, tokens, len(config.inputs)) for rows, tokens in config.warmup),
+        *(_warmup(rows, tokens, config.inputs) for rows, tokens in config.warmup),
         *(_parameter(key, value) for key, value in (dict(config.parameters) | _ALWAYS).items()),
     ]
     return "\n".join(parts)
@@ -84,12 +84,14 @@ def _queue_policy(*, max_queue_size: int, timeout_us: int) -> str:
     )
 
 
-def _warmup(rows: int, tokens: int, inputs: int) -> str:
-    # Zeros, since random INT64 data would be no valid token ids.
+def _warmup(rows: int, tokens: int, inputs: Sequence[str]) -> str:
+    # Random INT64 data would be no valid ids, and a mask of zeros would leave no token to run.
+    data = {"mask": "random_data"}
     entries = "".join(
         f'  inputs {{ key: "INPUT__{number}"'
-        f" value {{ data_type: TYPE_INT64 dims: [ {tokens} ] zero_data: true }} }}\n"
-        for number in range(inputs)
+        f" value {{ data_type: TYPE_INT64 dims: [ {tokens} ] "
+        f"{data.get(name, 'zero_data')}: true }} }}\n"
+        for number, name in enumerate(inputs)
     )
     return f'model_warmup {{\n  name: "{rows}x{tokens}"\n  batch_size: {rows}\n{entries}}}\n'
 

@@ -15,7 +15,7 @@ from tritonclient.grpc import model_config_pb2
 
 from core.errors import BadEnvironment, ModelMismatch
 
-OWN = ("fingerprint", "precision", "model_name")
+OWN = ("fingerprint", "precision", "model_name", "padding")
 _SHARED = (
     *("kind", "dimension", "max_length", "recommended_length", "inputs", "tokenizer_sha256"),
     *("similarity", "normalize", "query_prompt", "document_prompt"),

@@ -54,11 +54,17 @@ async def encoder(fake: FakeTriton, client: TritonClient) -> Encoder:
     return await Encoder.create(client, "bi_encoder", "", fake.model_directory, soon())
 
 
-@given(st.lists(st.integers(1, 300)), st.integers(1, 64), st.integers(1, 4096))
+@given(st.lists(st.integers(1, 300)), st.integers(1, 64), st.integers(1, 4096), st.booleans())
 def test_every_row_is_sent_once_within_the_limits(
-    lengths: list[int], max_rows: int, max_tokens: int
+    lengths: list[int], max_rows: int, max_tokens: int, is_free: bool
 ) -> None:
-    pieces = plan_pieces(lengths, max_length=300, max_rows=max_rows, max_tokens=max_tokens)
+    pieces = plan_pieces(
+        lengths,
+        max_length=300,
+        max_rows=max_rows,
+        max_tokens=max_tokens,
+        padding_is_free=is_free,
+    )
 
     assert sorted(row for piece in pieces for row in piece.rows) == list(range(len(lengths)))
     for piece in pieces:
@@ -71,6 +77,14 @@ def test_short_texts_do_not_pay_for_long_ones() -> None:
     pieces = plan_pieces([100, 3, 100, 3], max_length=128, max_rows=2, max_tokens=1000)
 
     assert [(piece.rows, piece.length) for piece in pieces] == [((0, 2), 112), ((1, 3), 8)]
+
+
+def test_where_padding_is_free_requests_are_as_few_as_can_be() -> None:
+    (piece,) = plan_pieces(
+        [100, 3, 100, 3], max_length=128, max_rows=4, max_tokens=448, padding_is_free=True
+    )
+
+    assert (piece.rows, piece.length) == ((0, 2, 1, 3), 112)
 
 
 @pytest.mark.parametrize(

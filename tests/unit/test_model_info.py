@@ -41,12 +41,14 @@ def config(parameters: dict[str, str], inputs: int = 2) -> Any:
 
 def test_a_version_has_its_own_values_where_they_differ() -> None:
     own = {"fingerprint@2": "second", "precision@2": "int8", "precision": "fp32"}
+    own |= {"padding": "computed", "padding@2": "skipped"}
     both = config(BI_ENCODER | own)
 
     first, second = model_info(both, "1"), model_info(both, "2")
 
     assert (first.fingerprint, first.precision) == ("first", "fp32")
     assert (second.fingerprint, second.precision) == ("second", "int8")
+    assert (first.skips_padding, second.skips_padding) == (False, True)
     assert model_info(both, "12").fingerprint == "first"
 
 
@@ -56,6 +58,7 @@ def test_what_is_left_out_has_a_default() -> None:
     assert info.inputs == ("ids", "mask", "types")
     assert (info.recommended_length, info.width, info.top_terms) == (256, 384, 0)
     assert (info.activation, info.normalize, info.precision) == ("identity", False, "fp32")
+    assert not info.skips_padding
 
 
 def test_a_judge_of_several_labels_says_which_of_them_ranks() -> None:

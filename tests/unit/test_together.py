@@ -78,11 +78,38 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_query_that_finds_an_instance_free_is_sent_alone_at_once() -> None:
+async def test_a_query_that_finds_nothing_under_way_is_sent_at_once_and_alone() -> None:
+    model = Model()
+    together = Together(model.encode, at_once=2)
+
+    (task,) = await begin(together, 1)
+
+    assert model.requests == [[1]]
+    model.answer()
+    assert await task == 1
+
+
+async def test_beside_another_request_queries_go_in_company() -> None:
+    model = Model()
+    together = Together(model.encode, at_once=2)
+
+    tasks = await begin(together, 1)
+    tasks += await begin(together, 2)
+    assert model.requests == [[1]]
+    tasks += await begin(together, 3)
+
+    assert model.requests == [[1], [2, 3]]
+    model.answer()
+    assert await asyncio.gather(*tasks) == [1, 2, 3]
+
+
+async def test_a_query_without_company_goes_when_the_one_before_it_is_back() -> None:
     model = Model()
     together = Together(model.encode, at_once=2)
 
     tasks = await begin(together, 1, 2)
+    model.answer(1)
+    await settle()
 
     assert model.requests == [[1], [2]]
     model.answer()
@@ -93,14 +120,14 @@ async def test_queries_that_find_all_instances_busy_share_the_next_request() -> 
     model = Model()
     together = Together(model.encode, at_once=2)
 
-    tasks = await begin(together, 1, 2, 3, 4, 5)
-    assert model.requests == [[1], [2]]
+    tasks = await begin(together, 1, 2, 3, 4, 5, 6)
+    assert model.requests == [[1], [2, 3]]
     model.answer(1)
     await settle()
 
-    assert model.requests == [[1], [2], [3, 4, 5]]
+    assert model.requests == [[1], [2, 3], [4, 5, 6]]
     model.answer()
-    assert await asyncio.gather(*tasks) == [1, 2, 3, 4, 5]
+    assert await asyncio.gather(*tasks) == [1, 2, 3, 4, 5, 6]
 
 
 async def test_a_request_holds_so_many_and_the_rest_goes_on_waiting() -> None:
