@@ -1,7 +1,8 @@
 """Which generations are open: adopts what is published, keeps the old one where that fails.
 
 `look` tells the path: list collections, adopt new generations, drop what was replaced long enough
-ago. Files are touched in one thread of its own only, so that searches never wait for them.
+ago. Files are touched in one thread of its own only, so that searches never wait for them; it also
+watches what is published, and the event loop hears of it when that changes.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,8 +28,13 @@ from shard.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
+# A generation that was refused, or is no longer needed, is looked at again so often.
+_HOUSEKEEPING_SECONDS = 0.5
+
 P = ParamSpec("P")
 T = TypeVar("T")
+Published = tuple[Names, list[tuple[CollectionEntry, Mark]] | None]
+"""What names stand for, and the collections with the mark of their CURRENT; None: unknown."""
 
 
 class Library:
@@ -55,7 +62,9 @@ class Library:
         self._clock = clock
         self._shelves: dict[str, Shelf] = {}
         self.names = Names()
+        self._seen: Published | None = None
         self._thread = ThreadPoolExecutor(1, "adoption")
+        self._stopped = threading.Event()
         self._changed = asyncio.Event()
         self._ending = False
         self._task: asyncio.Task[None] | None = None
@@ -67,6 +76,7 @@ class Library:
 
     async def stop(self) -> None:
         """Stops looking and closes every generation."""
+        self._stopped.set()
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -133,7 +143,7 @@ class Library:
 
     async def look(self) -> None:
         """Looks once for new collections and generations, and drops what is no longer needed."""
-        names, published = await self._in_thread(self._read)
+        self._seen = names, published = await self._in_thread(self._read)
         if published is not None:
             self._drop_missing({entry.uid for entry, _ in published})
             for entry, mark in published:
@@ -145,14 +155,21 @@ class Library:
 
     async def _keep_looking(self) -> None:
         while True:
-            await asyncio.sleep(self._poll_seconds)
             try:
+                await self._in_thread(self._wait_for_news)
                 await self.look()
             except Exception:
                 self._metrics.adopt_failures.labels("INTERNAL").inc()
                 log.exception("looking for generations failed")
 
-    def _read(self) -> tuple[Names, list[tuple[CollectionEntry, Mark]] | None]:
+    def _wait_for_news(self) -> None:
+        """Returns when something else is published, or when housekeeping is due."""
+        until = time.monotonic() + _HOUSEKEEPING_SECONDS
+        while not self._stopped.wait(self._poll_seconds) and time.monotonic() < until:
+            if self._read() != self._seen:
+                return
+
+    def _read(self) -> Published:
         # Names are read first and told last: what they lead to is open by then.
         return self._read_names(), self._published()
 
@@ -171,7 +188,9 @@ class Library:
             return None
 
     async def _look_at(self, entry: CollectionEntry, mark: Mark) -> None:
-        shelf = self._shelves.setdefault(entry.name, Shelf(entry))
+        shelf = self._shelves.get(entry.name)
+        if shelf is None:
+            shelf = self._shelves[entry.name] = Shelf(entry)
         if shelf.entry.uid != entry.uid or not shelf.wants(mark, self._clock()):
             return
         started = time.perf_counter()

@@ -94,14 +94,18 @@ class LocalEngine:
         """Nothing to do: all files are on this machine."""
 
     def uids(self, known: Collection[str]) -> set[str]:
-        if not self._root.is_dir():
+        # Asked for many times a second: without an object for every path.
+        root = str(self._root)
+        try:
+            with os.scandir(root) as children:
+                names = [child.name for child in children if child.is_dir()]
+        except FileNotFoundError:
             return set()
         return {
-            child.name
-            for child in self._root.iterdir()
-            if (child.name in known or (child / COLLECTION_FILE).exists())
-            and child.is_dir()
-            and not (child / DELETED_FILE).exists()
+            name
+            for name in names
+            if (name in known or os.path.exists(f"{root}/{name}/{COLLECTION_FILE}"))
+            and not os.path.exists(f"{root}/{name}/{DELETED_FILE}")
         }
 
     def mark(self, key: str) -> bytes | None:
