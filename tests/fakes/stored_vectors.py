@@ -31,11 +31,16 @@ FindVectors = Callable[[Sequence[Ids]], Vectors]
 
 
 class StoredVectors(FakeTriton):
-    """Serves one bi-encoder whose vectors `find` knows; `model_directory` has its tokenizer."""
+    """Serves one bi-encoder whose vectors `find` knows; `model_directory` has its tokenizer.
 
-    def __init__(self, find: FindVectors, dimension: int, model_directory: Path) -> None:
+    With the `fingerprint` of a real encoder, that one can serve the collection later.
+    """
+
+    def __init__(
+        self, find: FindVectors, dimension: int, model_directory: Path, fingerprint: str = "stored"
+    ) -> None:
         # An empty digest accepts the tokenizer that is there.
-        parameters = (("tokenizer_sha256", ""),)
+        parameters = (("tokenizer_sha256", ""), ("fingerprint", fingerprint))
         model = FakeModel(ENCODER, ENCODER, dimension, MAX_LENGTH, "cosine", 2, parameters)
         super().__init__(served=(model,))
         self._find_vectors = find

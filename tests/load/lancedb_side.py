@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=os.environ.get("TRIREME_DATA"))
     parser.add_argument("--work", type=Path, default=Path(".trireme-bench/lancedb"))
     parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement")
-    parser.add_argument("--shards", type=int, default=2)
+    parser.add_argument("--shards", type=int, default=1)
     asked = parser.parse_args()
     if asked.data is None:
         parser.error("--data is missing: give the folder that holds scifact/")

@@ -1,27 +1,29 @@
 """What the services add to the bare stages of a hybrid query.
 
     python -m tests.load.overhead [--corpus FILE.jsonl.gz] [--queries N]
+    python -m tests.load.overhead --data DIR --vectors FILE.npy --passages N [--queries N]
 
 Every query is measured twice in one run. End to end: a client's hybrid search without reranking,
 through gateway, Triton and two shards. Bare: the compute time that Triton itself reports for that
 very query, plus FAISS and Tantivy asked for the same candidates in this process, on the same
 published files, one after the other. Without --corpus the docstrings of the standard library are
-indexed.
+indexed. The second form takes N passages of DIR/scale/enwiki.jsonl.gz with their vectors out of
+FILE.npy, as tests.load.scale does: queries are embedded by Triton all the same.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import faiss
 import grpc
 import numpy as np
 from numpy.typing import NDArray
@@ -34,8 +36,19 @@ from core.rpc import CHANNEL_OPTIONS
 from deploy.cli.cluster import started_cluster
 from deploy.cli.index import index_files
 from deploy.cli.lines import read_documents
-from deploy.local.cluster import ClusterConfig
+from deploy.local.cluster import MODEL_REPOSITORY, ClusterConfig
 from deploy.local.demo import write_docstrings
+from deploy.models.versions import parse_config
+from tests.fakes.stored_vectors import StoredVectors, serving
+from tests.load.bare import BareShard
+from tests.load.passages import (
+    DIMENSION,
+    MODEL,
+    known_vectors,
+    passage_vectors,
+    read_passages,
+    write_passages,
+)
 from trireme.v1 import inference_pb2, inference_pb2_grpc, ranking_pb2, search_pb2, search_pb2_grpc
 
 COLLECTION = "overhead"
@@ -43,13 +56,15 @@ SHARDS = 2
 WINDOW = 100
 WARM_UP = 20
 SECONDS = 10.0
+# Merges go on for a while after the last document is found.
+MERGE_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
 class Bare:
     """The engines of one shard, without any service around them."""
 
-    dense: faiss.IndexFlatIP
+    dense: BareShard
     lexical: LexicalReader
 
 
@@ -57,23 +72,49 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--corpus", type=Path, help="JSON lines, plain or .gz")
     parser.add_argument("--queries", type=int, default=200)
+    parser.add_argument("--data", type=Path, default=os.environ.get("TRIREME_DATA"))
+    parser.add_argument("--vectors", type=Path, help=".npy, made if absent")
+    parser.add_argument("--passages", type=int, default=0)
     arguments = parser.parse_args()
-    faiss.omp_set_num_threads(1)
+    if arguments.passages and not (arguments.data and arguments.vectors):
+        parser.error("--passages needs --data and --vectors")
     with tempfile.TemporaryDirectory(prefix="trireme-bench-") as folder:
-        corpus = arguments.corpus or write_docstrings(Path(folder) / "docstrings.jsonl")
         config = ClusterConfig(
             state=Path(folder) / "state",
             shards=SHARDS,
             port=0,
             settings={"gateway": {"embedding_cache_megabytes": 0}},
         )
+        if arguments.passages:
+            corpus = _fill(config, arguments.data, arguments.vectors, arguments.passages)
+        else:
+            corpus = arguments.corpus or write_docstrings(Path(folder) / "docstrings.jsonl")
         with started_cluster(config) as cluster, _connected(cluster.address) as channel:
-            index_files(channel, COLLECTION, (corpus,), wait=True)
+            if not arguments.passages:
+                index_files(channel, COLLECTION, (corpus,), wait=True)
             queries = list(_queries(corpus, arguments.queries + WARM_UP))
             with _connected(cluster.triton_address) as triton:
                 shards = _bare_shards(config.state / "index", Path(folder) / "bare")
                 rows = [_measure(channel, triton, shards, query) for query in queries]
     _report(rows[WARM_UP:])
+
+
+def _fill(config: ClusterConfig, data: Path, vectors: Path, count: int) -> Path:
+    """Fills a collection whose passages are embedded already; returns them as JSON lines."""
+    passages = read_passages(data / "scale" / "enwiki.jsonl.gz", count)
+    corpus = write_passages(config.state.parent / "passages.jsonl", passages)
+    known = known_vectors(passages, passage_vectors(vectors, passages))
+    parameters = parse_config(MODEL / "config.pbtxt").parameters
+    fingerprint = parameters["fingerprint"].string_value
+    triton = StoredVectors(known.find, DIMENSION, MODEL_REPOSITORY, fingerprint)
+    with serving(triton):
+        filling = replace(
+            config, triton_address=triton.address, model_directory=triton.model_directory
+        )
+        with started_cluster(filling) as cluster, _connected(cluster.address) as channel:
+            index_files(channel, COLLECTION, (corpus,), wait=True)
+            time.sleep(MERGE_SECONDS)
+    return corpus
 
 
 def _queries(corpus: Path, count: int) -> Iterator[str]:
@@ -133,7 +174,7 @@ def _vector(channel: grpc.Channel, query: str) -> NDArray[np.float32]:
 
 
 def _bare_shards(index_directory: Path, work: Path) -> list[Bare]:
-    """Opens what the cluster has published; FAISS as one flat index per shard."""
+    """Opens what the cluster has published, with the indexes that its shards search."""
     store = IndexStore.open(index_directory)
     (collection,) = store.collections()
     shards = []
@@ -141,10 +182,7 @@ def _bare_shards(index_directory: Path, work: Path) -> list[Bare]:
         shard = store.shard(collection.uid, number)
         manifest = shard.read_current()
         assert manifest is not None
-        dense = faiss.IndexFlatIP(manifest.encoder.dimension)
-        for entry in manifest.segments:
-            segment = shard.open_segment(entry)
-            dense.add(segment.vectors)
+        dense = BareShard.open(shard, manifest)
         directory = work / str(number)
         directory.mkdir(parents=True)
         shard.materialise(manifest.lexical, directory)

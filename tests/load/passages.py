@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from core.tokens import Tokenizer
 from deploy.local.cluster import MODEL_REPOSITORY
+from tests.fakes.stored_vectors import VectorsByTokens
 
 Vectors = NDArray[np.float32]
 
@@ -23,6 +24,7 @@ DIMENSION = 384
 # Passages are cut there: what a benchmark needs is vectors that lie as real ones do.
 TOKENS = 64
 _TEXTS_AT_ONCE = 64
+_ADDED_AT_ONCE = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,18 @@ def passage_vectors(path: Path, passages: Sequence[Passage]) -> Vectors:
     if not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3):
         raise ValueError(f"{path} holds vectors that are not of length 1, or not all yet")
     return vectors
+
+
+def known_vectors(
+    passages: Sequence[Passage], vectors: Vectors, queries: Sequence[str] = ()
+) -> VectorsByTokens:
+    """The vectors of passages, then those of queries, found by their texts."""
+    stored = VectorsByTokens(MODEL / "tokenizer.json", vectors)
+    for start in range(0, len(passages), _ADDED_AT_ONCE):
+        some = passages[start : start + _ADDED_AT_ONCE]
+        stored.add([(passage.title, passage.text) for passage in some], start)
+    stored.add([("", query) for query in queries], len(passages))
+    return stored
 
 
 def embed(texts: Sequence[str]) -> Vectors:

@@ -25,16 +25,16 @@ from typing import Any
 import numpy as np
 
 from deploy.local.cluster import MODEL_REPOSITORY
-from tests.fakes.stored_vectors import StoredVectors, VectorsByTokens
+from tests.fakes.stored_vectors import StoredVectors
 from tests.load.bare import BareShard
 from tests.load.corpus import SHARD, WINDOW, Corpus, Found, running_corpus
 from tests.load.memory import Memory, memory_of, peak_of
 from tests.load.passages import (
     DIMENSION,
-    MODEL,
     Passage,
     Vectors,
     embed,
+    known_vectors,
     passage_vectors,
     queries_of,
     read_passages,
@@ -50,7 +50,6 @@ MODES = {
     "dense": search_pb2.SEARCH_MODE_DENSE,
     "lexical": search_pb2.SEARCH_MODE_LEXICAL,
 }
-_ADDED_AT_ONCE = 2048
 _PAGE_SECONDS = 90.0
 _SPARE_SECONDS = 10.0
 
@@ -76,7 +75,7 @@ def _run(
 ) -> dict[str, Any]:
     queries = queries_of(passages, count + WARM_UP)
     query_vectors = embed(queries)
-    stored = _known(passages, queries, np.concatenate([vectors, query_vectors]))
+    stored = known_vectors(passages, np.concatenate([vectors, query_vectors]), queries)
     with tempfile.TemporaryDirectory(prefix="trireme-scale-") as folder:
         triton = StoredVectors(stored.find, DIMENSION, MODEL_REPOSITORY)
         shard = {"page_seconds": _PAGE_SECONDS}
@@ -92,18 +91,6 @@ def _run(
                 measured.append({"passages": size, "added_per_second": rate, **figures})
                 start = size
     return {"sizes": measured, "growth": _growth(measured)}
-
-
-def _known(
-    passages: Sequence[Passage], queries: Sequence[str], vectors: Vectors
-) -> VectorsByTokens:
-    """The vectors of passages, then those of queries, found by their texts."""
-    stored = VectorsByTokens(MODEL / "tokenizer.json", vectors)
-    for start in range(0, len(passages), _ADDED_AT_ONCE):
-        some = passages[start : start + _ADDED_AT_ONCE]
-        stored.add([(passage.title, passage.text) for passage in some], start)
-    stored.add([("", query) for query in queries], len(passages))
-    return stored
 
 
 def _exact(vectors: Vectors, queries: Vectors, passages: Sequence[Passage]) -> list[set[str]]:
