@@ -99,7 +99,7 @@ class LocalEngine:
         try:
             with os.scandir(root) as children:
                 names = [child.name for child in children if child.is_dir()]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return set()
         return {
             name
