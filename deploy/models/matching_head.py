@@ -49,22 +49,27 @@ class MatchingHead(nn.Module):
         [batch, tokens]; query, passage FP32 [batch, tokens] of 0 and 1.
         """
         rarity = self.rarity[ids]
-        raw_weight = self.term_weight(states).squeeze(-1) + self.rarity_scale * rarity
-        weight = torch.softmax(raw_weight + _ABSENT * (1.0 - query), dim=1)
-        share = query * rarity
-        share = share / share.sum(dim=1, keepdim=True).clamp(min=_FLOOR)
-
         query_mean = functional.normalize(_mean(states, query), dim=-1)
         passage_mean = functional.normalize(_mean(states, passage), dim=-1)
         product = query_mean * passage_mean
-        same = (ids.unsqueeze(2) == ids.unsqueeze(1)).to(states.dtype) * passage.unsqueeze(1)
+
+        # Only queries' tokens look for their like, and queries come first: few of all tokens.
+        asking = query.amax(dim=0).nonzero().squeeze(1)
+        asked, rarity = query.index_select(1, asking), rarity.index_select(1, asking)
+        weight = self.term_weight(states.index_select(1, asking)).squeeze(-1)
+        weight = weight + self.rarity_scale * rarity + _ABSENT * (1.0 - asked)
+        weight = torch.softmax(weight, dim=1)
+        share = asked * rarity
+        share = share / share.sum(dim=1, keepdim=True).clamp(min=_FLOOR)
+        same = ids.index_select(1, asking).unsqueeze(2) == ids.unsqueeze(1)
+        same = same.to(states.dtype) * passage.unsqueeze(1)
         matches = torch.stack(
             [
-                (weight * _closest(states, passage)).sum(dim=1),
+                (weight * _closest(states, asking, passage)).sum(dim=1),
                 product.sum(dim=1),
                 (share * _saturated(same.sum(dim=2), passage)).sum(dim=1),
-                (share * _closest(words, passage)).sum(dim=1),
-                _shared_pairs(same, query * rarity),
+                (share * _closest(words, asking, passage)).sum(dim=1),
+                _shared_pairs(same, asked * rarity),
             ],
             dim=1,
         )
@@ -73,10 +78,11 @@ class MatchingHead(nn.Module):
         return logit
 
 
-def _closest(states: Tensor, passage: Tensor) -> Tensor:
-    """Each token's largest cosine to a token of the passage, [batch, tokens]."""
+def _closest(states: Tensor, asking: Tensor, passage: Tensor) -> Tensor:
+    """Largest cosine of each token at `asking` to a token of the passage, [batch, asking]."""
     unit = functional.normalize(states, dim=-1)
-    closeness = unit @ unit.transpose(1, 2) - 2.0 * (1.0 - passage).unsqueeze(1)
+    asked = unit.index_select(1, asking)
+    closeness = asked @ unit.transpose(1, 2) - 2.0 * (1.0 - passage).unsqueeze(1)
     return closeness.amax(dim=2).clamp(min=-1.0)
 
 
@@ -88,7 +94,10 @@ def _saturated(counts: Tensor, passage: Tensor) -> Tensor:
 
 
 def _shared_pairs(same: Tensor, rarity: Tensor) -> Tensor:
-    """Share of the query's neighbouring tokens that stand side by side in the passage too."""
+    """Share of the query's neighbouring tokens that stand side by side in the passage too.
+
+    same [batch, asking, tokens]; rarity [batch, asking], 0 for what is not of the query.
+    """
     next_same = functional.pad(same[:, 1:, 1:], (0, 1, 0, 1))
     together = (same * next_same).amax(dim=2)
     rarer = torch.minimum(rarity, functional.pad(rarity[:, 1:], (0, 1)))
