@@ -1,13 +1,17 @@
-"""An answer to SearchResponse."""
+"""An answer to SearchResponse.
+
+Hits are filled where they stand: a message that is put into another one is copied, part by part.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from core.query_syntax import Constraint, Understood
 from core.ranking_wire import METHOD_TO_PROTO
 from core.wire import timestamp, value_to_proto
-from gateway.fusion import FusionSettings, Place
+from gateway.fusion import FusionSettings
 from gateway.query import (
     DENSE,
     LEXICAL,
@@ -35,9 +39,7 @@ from trireme.v1 import (
 def answer_to_proto(answer: Answer) -> search_pb2.SearchResponse:
     """The answer as callers see it."""
     generations = {shard.shard: shard.generation for shard in answer.shards}
-    return search_pb2.SearchResponse(
-        hits=[_hit(hit, generations) for hit in answer.hits],
-        groups=[_group(group, generations) for group in answer.groups],
+    response = search_pb2.SearchResponse(
         degraded=map(degradation_to_proto, answer.degraded),
         fusion=fusion_to_proto(answer.fusion),
         rerank=ranking_pb2.Rerank(
@@ -57,6 +59,11 @@ def answer_to_proto(answer: Answer) -> search_pb2.SearchResponse:
         filter_plan=_filter_plan(answer.filter_plan),
         understood=_understood(answer.understood),
     )
+    for hit in answer.hits:
+        _tell_hit(response.hits.add(), hit, generations)
+    for group in answer.groups:
+        _tell_group(response.groups.add(), group, generations)
+    return response
 
 
 def _understood(understood: Understood | None) -> lexical_pb2.UnderstoodQuery | None:
@@ -132,47 +139,43 @@ def _leg_plan(plan: LegPlan) -> filter_pb2.LegPlan:
     )
 
 
-def _group(group: HitGroup, generations: Mapping[int, int]) -> search_pb2.HitGroup:
-    return search_pb2.HitGroup(
-        value=value_to_proto(group.value) if group.value is not None else None,
-        hits=[_hit(hit, generations) for hit in group.hits],
-        size=group.size,
-    )
+def _tell_group(
+    message: search_pb2.HitGroup, group: HitGroup, generations: Mapping[int, int]
+) -> None:
+    if group.value is not None:
+        message.value.CopyFrom(value_to_proto(group.value))
+    for hit in group.hits:
+        _tell_hit(message.hits.add(), hit, generations)
+    message.size = group.size
 
 
-def _hit(hit: Hit, generations: Mapping[int, int]) -> search_pb2.Hit:
-    fused, fetched = hit.ranked.fused, hit.fetched
-    message = search_pb2.Hit(
-        score=hit.ranked.score,
-        passage=search_pb2.PassageSpan(start_byte=fetched.start_byte, end_byte=fetched.end_byte),
-        provenance=search_pb2.Provenance(
-            dense=_place(fused.places.get(DENSE)),
-            lexical=_place(fused.places.get(LEXICAL)),
-            sparse=_place(fused.places.get(SPARSE)),
-            fused_score=fused.score,
-            fused_rank=fused.rank,
-            rerank_logit=hit.ranked.logit,
-            shard=fused.shard,
-            generation=generations[fused.shard],
-            fused_part=hit.ranked.fused_part,
-            rerank_part=hit.ranked.rerank_part,
-        ),
-        highlights=_spans(fetched.highlights),
-        title_highlights=_spans(fetched.title_highlights),
-    )
+def _tell_hit(message: search_pb2.Hit, hit: Hit, generations: Mapping[int, int]) -> None:
+    fused, fetched, ranked = hit.ranked.fused, hit.fetched, hit.ranked
+    message.score = ranked.score
     message.document.ParseFromString(fetched.document)
-    return message
+    message.passage.start_byte = fetched.start_byte
+    message.passage.end_byte = fetched.end_byte
+    provenance = message.provenance
+    for leg, place in fused.places.items():
+        rank: search_pb2.LegRank = getattr(provenance, leg)
+        rank.rank = place.rank
+        rank.score = place.score
+        rank.contribution = place.contribution
+    provenance.fused_score = fused.score
+    provenance.fused_rank = fused.rank
+    if ranked.logit is not None:
+        provenance.rerank_logit = ranked.logit
+    provenance.shard = fused.shard
+    provenance.generation = generations[fused.shard]
+    provenance.fused_part = ranked.fused_part
+    provenance.rerank_part = ranked.rerank_part
+    _tell_spans(message.highlights, fetched.highlights)
+    _tell_spans(message.title_highlights, fetched.title_highlights)
 
 
-def _spans(bounds: Sequence[int]) -> list[search_pb2.TextSpan]:
-    pairs = zip(bounds[::2], bounds[1::2], strict=True)
-    return [search_pb2.TextSpan(start_byte=start, end_byte=end) for start, end in pairs]
-
-
-def _place(place: Place | None) -> search_pb2.LegRank | None:
-    if place is None:
-        return None
-    return search_pb2.LegRank(rank=place.rank, score=place.score, contribution=place.contribution)
+def _tell_spans(spans: Any, bounds: Sequence[int]) -> None:
+    for start, end in zip(bounds[::2], bounds[1::2], strict=True):
+        spans.add(start_byte=start, end_byte=end)
 
 
 def _timing(timing: Timing) -> search_pb2.StageTiming:

@@ -99,25 +99,11 @@ class Order:
     """
 
     def __init__(self, legs: Rankings, settings: FusionSettings) -> None:
-        # Sums do not depend on the order in which legs are given, not even in the last digit.
-        found = [(name, ranking) for name, ranking in sorted(legs.items()) if ranking]
-        weights = [settings.weight(name) for name, _ in found]
-        if not any(weights):
-            weights = [1.0] * len(found)
-        add = METHODS[settings.method]
-        self._legs = []
-        for (name, ranking), weight in zip(found, weights, strict=True):
-            rows = dict(zip(ranking.ids, range(len(ranking)), strict=True))
-            self._legs.append(_Leg(name, ranking, add(ranking.scores, weight, settings.k), rows))
-        scores: dict[str, float] = {}
-        for leg in self._legs:
-            if not scores:
-                scores = dict(zip(leg.found.ids, leg.added, strict=True))
-                continue
-            for id, added in zip(leg.found.ids, leg.added, strict=True):
-                scores[id] = scores.get(id, 0.0) + added
-        self._scores = scores
-        self.ids: Sequence[str] = sorted(sorted(scores), key=scores.__getitem__, reverse=True)
+        self._legs = _weighed(legs, settings)
+        self._scores = _sums(self._legs)
+        self.ids: Sequence[str] = sorted(
+            sorted(self._scores), key=self._scores.__getitem__, reverse=True
+        )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -139,20 +125,58 @@ class Order:
             for rank, id in enumerate(wanted, start=start + 1)
         ]
 
-    def scored(self) -> Iterator[tuple[str, int, float]]:
-        """Id, shard and fused score of every document, best first: all that some want to know."""
-        shards: dict[str, int] = {}
-        for leg in self._legs:
-            shards.update(zip(leg.found.ids, leg.found.shards, strict=True))
-        return ((id, shards[id], self._scores[id]) for id in self.ids)
-
     def __repr__(self) -> str:
         return f"<Order of {len(self.ids)} candidates of {len(self._legs)} legs>"
 
 
+def _weighed(legs: Rankings, settings: FusionSettings) -> list[_Leg]:
+    # Sums do not depend on the order in which legs are given, not even in the last digit.
+    found = [(name, ranking) for name, ranking in sorted(legs.items()) if ranking]
+    weights = [settings.weight(name) for name, _ in found]
+    if not any(weights):
+        weights = [1.0] * len(found)
+    add = METHODS[settings.method]
+    weighed = []
+    for (name, ranking), weight in zip(found, weights, strict=True):
+        rows = dict(zip(ranking.ids, range(len(ranking)), strict=True))
+        weighed.append(_Leg(name, ranking, add(ranking.scores, weight, settings.k), rows))
+    return weighed
+
+
+def _sums(legs: Iterable[_Leg]) -> dict[str, float]:
+    """What all legs add to each document's score."""
+    scores: dict[str, float] = {}
+    for leg in legs:
+        if not scores:
+            scores = dict(zip(leg.found.ids, leg.added, strict=True))
+            continue
+        for id, added in zip(leg.found.ids, leg.added, strict=True):
+            scores[id] = scores.get(id, 0.0) + added
+    return scores
+
+
+def scores_by_shard(legs: Rankings, settings: FusionSettings) -> dict[int, dict[str, float]]:
+    """What `fuse` would score every document of these legs, in no order."""
+    weighed = _weighed(legs, settings)
+    scores = _sums(weighed)
+    shards: dict[str, int] = {}
+    for leg in weighed:
+        shards.update(zip(leg.found.ids, leg.found.shards, strict=True))
+    found: dict[int, dict[str, float]] = {}
+    for id, shard in shards.items():
+        found.setdefault(shard, {})[id] = scores[id]
+    return found
+
+
 def merge(rankings: Iterable[Ranking], limit: int) -> Ranking:
-    """The best `limit` candidates of all shards by descending score, ties by ascending id."""
-    rows = (zip(map(neg, each.scores), each.ids, each.shards, strict=True) for each in rankings)
+    """The best `limit` candidates of all shards by descending score, ties by ascending id.
+
+    Each of `rankings` is in this order already.
+    """
+    found = [ranking for ranking in rankings if ranking]
+    if len(found) == 1:
+        return found[0].first(limit)
+    rows = (zip(map(neg, each.scores), each.ids, each.shards, strict=True) for each in found)
     best = sorted(chain.from_iterable(rows))[:limit]
     if not best:
         return Ranking()

@@ -13,7 +13,7 @@ from core.deadline import Deadline
 from core.encoding import SparseVector
 from core.ranking_wish import RRF
 from gateway.filtering import summed
-from gateway.fusion import Fused, Ranking, fuse, merge
+from gateway.fusion import Fused, Ranking, merge, scores_by_shard
 from gateway.gathering import Gathered, gather
 from gateway.query import DENSE, LEXICAL, SPARSE, Degradation, Fetched, LegPlan, Query
 from gateway.view import Target, View
@@ -54,22 +54,17 @@ def likely_heads(view: View, query: Query, others: Mapping[str, Leg]) -> LikelyH
     """The hints for every shard, from the legs that are known before the dense one."""
     # Only a guess: the other methods need all of the dense leg's scores.
     fusion = replace(query.fusion, method=RRF)
-    rankings = {name: leg.ranking for name, leg in others.items()}
-    ids: dict[int, list[str]] = {target.shard: [] for target in view.targets}
-    scores: dict[int, list[float]] = {target.shard: [] for target in view.targets}
-    for id, shard, score in fuse(rankings, fusion).scored():
-        ids[shard].append(id)
-        scores[shard].append(score)
+    found = scores_by_shard({name: leg.ranking for name, leg in others.items()}, fusion)
     return {
-        shard: shard_pb2.LikelyHead(
+        target.shard: shard_pb2.LikelyHead(
             limit=query.head,
             weight=fusion.dense_weight,
             k=fusion.k,
             with_tokens=query.rerank.enabled,
-            ids=ids[shard],
-            scores=scores[shard],
+            ids=(scores := found.get(target.shard, {})),
+            scores=scores.values(),
         )
-        for shard in ids
+        for target in view.targets
     }
 
 

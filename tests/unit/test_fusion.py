@@ -6,7 +6,16 @@ import pytest
 
 from core.ranking_wish import DISTRIBUTION, MIN_MAX, RRF, Z_SCORE
 from gateway.contributions import METHODS
-from gateway.fusion import Candidate, Fused, FusionSettings, Ranking, blend, fuse, merge
+from gateway.fusion import (
+    Candidate,
+    Fused,
+    FusionSettings,
+    Ranking,
+    blend,
+    fuse,
+    merge,
+    scores_by_shard,
+)
 
 
 def candidates(*ids: str, shard: int = 0) -> Ranking:
@@ -219,11 +228,28 @@ def test_merging_shards_orders_by_score_then_id_and_cuts() -> None:
 @pytest.mark.parametrize("shards", [1, 2, 8])
 def test_fusion_does_not_depend_on_how_candidates_were_spread(shards: int) -> None:
     everything = [Candidate(f"d{n:03}", float(n % 17), n % shards) for n in range(100)]
+    everything.sort(key=lambda each: (-each.score, each.id))
     spread = [Ranking.of(c for c in everything if c.shard == shard) for shard in range(shards)]
 
     merged = merge(spread, 50)
 
-    assert [c.id for c in merged] == [c.id for c in merge([Ranking.of(everything)], 50)]
+    assert [c.id for c in merged] == [c.id for c in everything[:50]]
+
+
+def test_what_shards_are_told_is_what_fusion_scores() -> None:
+    legs = {
+        "lexical": Ranking.of([Candidate("a", 9, 0), Candidate("b", 5, 1), Candidate("c", 1, 0)]),
+        "sparse": Ranking.of([Candidate("c", 2, 0), Candidate("d", 1, 1)]),
+    }
+    settings = FusionSettings(lexical_weight=2)
+
+    fused = fuse(legs, settings)[:]
+
+    told = scores_by_shard(legs, settings)
+    assert sorted(told) == [0, 1]
+    assert {(shard, id, score) for shard in told for id, score in told[shard].items()} == {
+        (each.shard, each.id, each.score) for each in fused
+    }
 
 
 def test_blending_weighs_min_max_scores_of_the_head() -> None:
