@@ -14,20 +14,9 @@ from core.security.caller import current_caller
 from gateway.fair_queue import Entry, FairQueue
 from gateway.limiter import Limiter
 from gateway.metrics import GatewayMetrics
+from gateway.waiting_room import WaitingRoom
 from gateway.work import Work
 
-# What waits may be so much of what is under way: enough that no permit lies idle between two
-# arrivals, and a wait of half an answer.
-QUEUE_SHARE = 0.5
-# And so many requests in any case, so that a handful of callers who ask one thing after another
-# meet no refusal. On the smallest machine they wait for what people see of a usual busy minute.
-LEAST_WAITING = 6
-# Who asks for many things at one moment is no overload, but a queue that stands for longer is one:
-# so long so many may wait.
-BURST_SECONDS = 0.1
-MOST_WAITING = 64
-LEAST_RETRY_SECONDS = 0.1
-MOST_RETRY_SECONDS = 5.0
 # Why work is shed.
 FULL = "FULL"
 DISPLACED = "DISPLACED"
@@ -57,8 +46,7 @@ class Admission:
         self._limiter = Limiter(most, now=clock())
         self._queue = FairQueue()
         self._taken = 0.0
-        self._standing_since = 0.0
-        self._debt = _Debt(clock())
+        self._room = WaitingRoom(clock())
         metrics.admission_limit.set_function(lambda: self._limiter.limit)
 
     @property
@@ -134,15 +122,19 @@ class Admission:
             other.turn.set_exception(self._shed(other.work, DISPLACED))
 
     def _has_room(self, work: Work) -> bool:
-        is_burst = self._clock() - self._standing_since <= BURST_SECONDS
-        if self._queue.places < (MOST_WAITING if is_burst else LEAST_WAITING):
-            return True
-        return self._queue.units + work.units <= QUEUE_SHARE * self._limiter.limit
+        return self._room.has_room(
+            work.units,
+            places=self._queue.places,
+            waiting=self._queue.units,
+            limit=self._limiter.limit,
+            rate=self._limiter.rate,
+            now=self._clock(),
+        )
 
     async def _wait(self, entry: _Waiting) -> None:
         """Returns once permits were taken for the entry."""
         if not self._queue.places:
-            self._standing_since = self._clock()
+            self._room.opened(self._clock())
         self._queue.push(entry)
         self._metrics.waiting(entry.work.lane.value).inc()
         began = self._clock()
@@ -206,33 +198,15 @@ class Admission:
 
     def _shed(self, work: Work, why: str) -> Overloaded:
         self._metrics.shed(work.lane.value, why).inc()
-        self._debt.grow(work.units, self._limiter.rate, self._clock())
+        self._room.refused(work.units, self._limiter.rate, self._clock())
         return self._overloaded(work)
 
     def _overloaded(self, work: Work) -> Overloaded:
         return Overloaded(
             f"{self._taken:g} units of work are under way and {self._queue.units:g} wait",
-            retry_after_seconds=self._debt.seconds(self._limiter.rate),
+            retry_after_seconds=self._room.retry_seconds(self._limiter.rate, self._clock()),
         )
 
     def __repr__(self) -> str:
         limit = self._limiter.limit
         return f"<Admission {self._taken:g} of {limit:g} units taken, {len(self._queue)} wait>"
-
-
-class _Debt:
-    """What was shed and could not have been done by now: who comes back sooner does so in vain."""
-
-    def __init__(self, now: float) -> None:
-        self._units = 0.0
-        self._now = now
-
-    def grow(self, units: float, rate: float, now: float) -> None:
-        paid = (now - self._now) * rate
-        self._units = min(max(0.0, self._units - paid) + units, MOST_RETRY_SECONDS * rate)
-        self._now = now
-
-    def seconds(self, rate: float) -> float:
-        """When to come back."""
-        wait = self._units / rate if rate else LEAST_RETRY_SECONDS
-        return round(min(MOST_RETRY_SECONDS, max(LEAST_RETRY_SECONDS, wait)), 3)

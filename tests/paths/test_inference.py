@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from core.deadline import Deadline
 from core.rpc import reason_of
 from deploy.local.control import TritonControl
-from gateway.admission import MOST_WAITING, Admission
+from gateway.admission import Admission
 from gateway.inference_service import BATCHES_AT_ONCE
+from gateway.waiting_room import MOST_WAITING
 from gateway.work import Work
 from tests.fakes import models as fake
 from tests.fakes.inference import SECONDS, InferenceAlone, serving

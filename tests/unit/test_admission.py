@@ -11,15 +11,16 @@ import pytest
 from core.deadline import Deadline
 from core.errors import BadEnvironment, Overloaded
 from core.security.caller import Caller, set_caller
-from gateway.admission import (
+from gateway.admission import Admission
+from gateway.lanes import Lane
+from gateway.metrics import GatewayMetrics
+from gateway.waiting_room import (
     BURST_SECONDS,
     LEAST_WAITING,
     MOST_RETRY_SECONDS,
     MOST_WAITING,
-    Admission,
+    QUEUE_SHARE,
 )
-from gateway.lanes import Lane
-from gateway.metrics import GatewayMetrics
 from gateway.work import Work
 
 SOON = 30.0
@@ -266,6 +267,34 @@ async def test_the_more_is_shed_the_later_one_is_to_come_back(
     # Ten units are done per second: what was shed until now takes so long.
     assert delays[:20] == pytest.approx([max(0.1, (n + 1) / 10) for n in range(20)], rel=0.01)
     assert delays[-1] == MOST_RETRY_SECONDS
+
+
+async def test_in_a_flood_few_wait_until_it_is_over(admission: Admission, clock: Clock) -> None:
+    for _ in range(20):
+        async with admission.admit(ONE, Deadline.after(SOON)):
+            clock.now += 0.1
+    done: list[str] = []
+
+    async def waiting() -> list[asyncio.Task[None]]:
+        """Who of many that ask at one moment is not sent away."""
+        tasks = [await ask(admission, done, "a") for _ in range(MOST_WAITING + 20)]
+        return [task for task in tasks if not task.done() or task.exception() is None]
+
+    with full(admission):
+        first = await waiting()
+    await asyncio.gather(*first)
+    # Twenty were refused, which is what can be done in two seconds.
+    clock.now += 1
+    with full(admission):
+        in_flood = await waiting()
+    await asyncio.gather(*in_flood)
+    clock.now += MOST_RETRY_SECONDS
+    with full(admission):
+        afterwards = await waiting()
+    await asyncio.gather(*afterwards)
+
+    assert len(first) == len(afterwards) == MOST_WAITING
+    assert len(in_flood) == QUEUE_SHARE * PERMITS
 
 
 async def test_failures_do_not_pass_for_fast_answers(metrics: GatewayMetrics, clock: Clock) -> None:

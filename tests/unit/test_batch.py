@@ -10,9 +10,10 @@ import pytest
 
 from core.deadline import Deadline
 from core.errors import Overloaded
-from gateway.admission import MOST_WAITING, Admission
+from gateway.admission import Admission
 from gateway.batch import side_by_side
 from gateway.metrics import GatewayMetrics
+from gateway.waiting_room import MOST_WAITING
 from gateway.work import Work
 
 SOON = 30.0

@@ -10,8 +10,8 @@ from random import Random
 
 import pytest
 
-from gateway.admission import BURST_SECONDS, LEAST_WAITING, MOST_WAITING, QUEUE_SHARE
 from gateway.limiter import FIRST_LIMIT, LEAST_LIMIT, WINDOW_SAMPLES, Limiter
+from gateway.waiting_room import WaitingRoom
 
 PROCESSORS = 2
 SERVICE_SECONDS = 0.025
@@ -30,7 +30,7 @@ class Service:
     running: list[tuple[float, float, float]] = field(default_factory=list)
     backlog: deque[tuple[float, float]] = field(default_factory=deque)
     queue: deque[float] = field(default_factory=deque)
-    standing_since: float = 0.0
+    room: WaitingRoom = field(default_factory=lambda: WaitingRoom(0.0))
     shed: int = 0
 
     def send(self, per_second: float, seconds: float) -> list[float]:
@@ -46,17 +46,19 @@ class Service:
     def _arrive(self, arrival: float) -> None:
         if self._taken < self.limiter.limit and not self.queue:
             self._begin(arrival, arrival)
-        elif len(self.queue) < self._most_waiting(arrival):
+        elif self._has_room(arrival):
+            if not self.queue:
+                self.room.opened(arrival)
             self.queue.append(arrival)
         else:
             self.shed += 1
+            self.room.refused(1, self.limiter.rate, arrival)
 
-    def _most_waiting(self, now: float) -> float:
-        if not self.queue:
-            self.standing_since = now
-        if now - self.standing_since <= BURST_SECONDS:
-            return MOST_WAITING
-        return max(LEAST_WAITING, int(QUEUE_SHARE * self.limiter.limit))
+    def _has_room(self, now: float) -> bool:
+        waiting, limiter = len(self.queue), self.limiter
+        return self.room.has_room(
+            1, places=waiting, waiting=waiting, limit=limiter.limit, rate=limiter.rate, now=now
+        )
 
     @property
     def _taken(self) -> int:
