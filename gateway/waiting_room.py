@@ -15,8 +15,8 @@ LEAST_WAITING = 6
 # so long so many may wait.
 BURST_SECONDS = 0.1
 MOST_WAITING = 64
-# Neither holds in a flood: once more was refused than could be done in so long, whoever waits only
-# makes others wait.
+# Neither holds in a flood: once more was refused than could be done in so long, and the last of it
+# not longer ago, whoever waits only makes others wait.
 FLOOD_SECONDS = 0.5
 LEAST_RETRY_SECONDS = 0.1
 MOST_RETRY_SECONDS = 5.0
@@ -44,7 +44,8 @@ class WaitingRoom:
         """Whether `units` more may wait beside `waiting` units in so many `places`."""
         if not places or waiting + units <= QUEUE_SHARE * limit:
             return True
-        if self._debt_seconds(rate, now) > FLOOD_SECONDS:
+        is_refusing = now - self._debt_at <= FLOOD_SECONDS
+        if is_refusing and self._debt_seconds(rate, now) > FLOOD_SECONDS:
             return False
         is_burst = now - self._standing_since <= BURST_SECONDS
         return places < (MOST_WAITING if is_burst else LEAST_WAITING)

@@ -16,6 +16,7 @@ from gateway.lanes import Lane
 from gateway.metrics import GatewayMetrics
 from gateway.waiting_room import (
     BURST_SECONDS,
+    FLOOD_SECONDS,
     LEAST_WAITING,
     MOST_RETRY_SECONDS,
     MOST_WAITING,
@@ -284,11 +285,11 @@ async def test_in_a_flood_few_wait_until_it_is_over(admission: Admission, clock:
         first = await waiting()
     await asyncio.gather(*first)
     # Twenty were refused, which is what can be done in two seconds.
-    clock.now += 1
+    clock.now += FLOOD_SECONDS
     with full(admission):
         in_flood = await waiting()
     await asyncio.gather(*in_flood)
-    clock.now += MOST_RETRY_SECONDS
+    clock.now += 2 * FLOOD_SECONDS
     with full(admission):
         afterwards = await waiting()
     await asyncio.gather(*afterwards)
