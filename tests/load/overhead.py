@@ -1,10 +1,10 @@
 """What the services add to the bare stages of a hybrid query.
 
-    python -m tests.load.overhead [--corpus FILE.jsonl.gz] [--queries N]
-    python -m tests.load.overhead --data DIR --vectors FILE.npy --passages N [--queries N]
+    python -m tests.load.overhead [--corpus FILE.jsonl.gz] [--queries N] [--shards N]
+    python -m tests.load.overhead --data DIR --vectors FILE.npy --passages N [...]
 
 Every query is measured twice in one run. End to end: a client's hybrid search without reranking,
-through gateway, Triton and two shards. Bare: the compute time that Triton itself reports for that
+through gateway, Triton and all shards. Bare: the compute time that Triton itself reports for that
 very query, plus FAISS and Tantivy asked for the same candidates in this process, on the same
 published files, one after the other. Without --corpus the docstrings of the standard library are
 indexed. The second form takes N passages of DIR/scale/enwiki.jsonl.gz with their vectors out of
@@ -52,7 +52,6 @@ from tests.load.passages import (
 from trireme.v1 import inference_pb2, inference_pb2_grpc, ranking_pb2, search_pb2, search_pb2_grpc
 
 COLLECTION = "overhead"
-SHARDS = 2
 WINDOW = 100
 WARM_UP = 20
 SECONDS = 10.0
@@ -72,6 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--corpus", type=Path, help="JSON lines, plain or .gz")
     parser.add_argument("--queries", type=int, default=200)
+    parser.add_argument("--shards", type=int, default=2)
     parser.add_argument("--data", type=Path, default=os.environ.get("TRIREME_DATA"))
     parser.add_argument("--vectors", type=Path, help=".npy, made if absent")
     parser.add_argument("--passages", type=int, default=0)
@@ -81,7 +81,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="trireme-bench-") as folder:
         config = ClusterConfig(
             state=Path(folder) / "state",
-            shards=SHARDS,
+            shards=arguments.shards,
             port=0,
             settings={"gateway": {"embedding_cache_megabytes": 0}},
         )
