@@ -24,7 +24,7 @@ from deploy.models.sparse_model import read_sparse_model
 if TYPE_CHECKING:
     from torch import nn
 
-RERANKER_NAME = "trireme/minilm-l3-reranker"
+RERANKER_NAME = "trireme/minilm-l2-reranker"
 RERANKER_WEIGHTS = Path(__file__).parent / "reranker" / "weights.safetensors"
 _RERANKER_LENGTH = 256
 # Say something else when the same precision begins to give other numbers.

@@ -25,8 +25,8 @@ class Recipe:
     loss, so that the model learns what fusion lacks.
     """
 
-    layers: tuple[int, ...] = (0, 2, 4)
-    steps: int = 640
+    layers: tuple[int, ...] = (0, 3)
+    steps: int = 800
     queries: int = 6
     negatives: int = 5
     max_tokens: int = 128
