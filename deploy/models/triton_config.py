@@ -17,12 +17,39 @@ _MEANINGS = {
 _ALWAYS = {"INTRA_OP_THREAD_COUNT": "1", "DISABLE_OPTIMIZED_EXECUTION": "true"}
 
 
+def _queue(priority: int, *, max_size: int, timeout_us: int) -> str:
+    return (
+        f"  priority_queue_policy {{\n    key: {priority}\n    value {{ timeout_action: REJECT"
+        f" default_timeout_microseconds: {timeout_us} allow_timeout_override: true"
+        f" max_queue_size: {max_size} }}\n  }}\n"
+    )
+
+
+_LANES = (
+    "# Queries (priority 1) overtake indexing (priority 2, the default). What waits too long\n"
+    "# is refused rather than run for a caller that has gone.\n"
+    "dynamic_batching {\n"
+    "  priority_levels: 2\n"
+    f"  default_priority_level: {INDEXING_PRIORITY}\n"
+    f"{_queue(QUERY_PRIORITY, max_size=128, timeout_us=2_000_000)}"
+    f"{_queue(INDEXING_PRIORITY, max_size=256, timeout_us=30_000_000)}"
+    "}\n"
+)
+_ONE_QUEUE = (
+    "# No priorities, timeouts or bounds: with any of them Triton forms a batch only once an\n"
+    "# instance is free, which kept instances waiting for a sixth of the time.\n"
+    "dynamic_batching {\n"
+    "}\n"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
     """What differs between models.
 
     `inputs` are names out of core.model_info.INPUTS, `warmup` holds (rows, tokens) pairs,
-    `cpu_only` says that a version cannot run on a GPU.
+    `cpu_only` says that a version cannot run on a GPU, `has_lanes` that indexing uses it beside
+    queries, so that somebody has to go first.
     """
 
     name: str
@@ -32,6 +59,7 @@ class ModelConfig:
     warmup: Sequence[tuple[int, int]]
     parameters: Mapping[str, str] = field(default_factory=dict)
     cpu_only: bool = False
+    has_lanes: bool = True
 
 
 def config_text(config: ModelConfig) -> str:
@@ -50,38 +78,11 @@ def config_text(config: ModelConfig) -> str:
         "# Two: with one, Triton 2.51 left one request in twenty waiting for half a second.\n"
         f"instance_group {{ kind: {'KIND_CPU' if config.cpu_only else 'KIND_AUTO'} count: 2 }}\n",
         "version_policy { all {} }\n",
-        _dynamic_batching(),
+        _LANES if config.has_lanes else _ONE_QUEUE,
         *(_warmup(rows, tokens, config.inputs) for rows, tokens in config.warmup),
         *(_parameter(key, value) for key, value in (dict(config.parameters) | _ALWAYS).items()),
     ]
     return "\n".join(parts)
-
-
-def _dynamic_batching() -> str:
-    policies = {
-        QUERY_PRIORITY: _queue_policy(max_queue_size=128, timeout_us=2_000_000),
-        INDEXING_PRIORITY: _queue_policy(max_queue_size=256, timeout_us=30_000_000),
-    }
-    entries = "".join(
-        f"  priority_queue_policy {{\n    key: {level}\n    value {{ {policy} }}\n  }}\n"
-        for level, policy in policies.items()
-    )
-    return (
-        "# Queries (priority 1) overtake indexing (priority 2, the default). What waits too long\n"
-        "# is refused rather than run for a caller that has gone.\n"
-        "dynamic_batching {\n"
-        "  priority_levels: 2\n"
-        f"  default_priority_level: {INDEXING_PRIORITY}\n"
-        f"{entries}"
-        "}\n"
-    )
-
-
-def _queue_policy(*, max_queue_size: int, timeout_us: int) -> str:
-    return (
-        f"timeout_action: REJECT default_timeout_microseconds: {timeout_us}"
-        f" allow_timeout_override: true max_queue_size: {max_queue_size}"
-    )
 
 
 def _warmup(rows: int, tokens: int, inputs: Sequence[str]) -> str:

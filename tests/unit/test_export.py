@@ -115,6 +115,15 @@ def test_the_config_says_what_triton_and_callers_must_know(repository: Path) -> 
     assert config.version_policy.HasField("all")
 
 
+def test_the_reranker_s_batches_are_formed_before_an_instance_is_free(repository: Path) -> None:
+    text = (repository / "cross_encoder" / "config.pbtxt").read_text(encoding="utf-8")
+    config = text_format.Parse(text, model_config_pb2.ModelConfig())
+
+    # Triton does that only where nothing in a queue can overtake, expire or be turned away.
+    assert config.HasField("dynamic_batching")
+    assert config.dynamic_batching == model_config_pb2.ModelDynamicBatching()
+
+
 def test_an_exported_tokenizer_neither_cuts_nor_pads(repository: Path) -> None:
     tokenizer = Tokenizer.from_file(str(repository / "bi_encoder" / "tokenizer.json"))
 
