@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 # What runs cannot be interrupted, so a query waits for the request before it: on two CPU cores 512
 # tokens of MiniLM take some 150 ms. Larger requests are at most 4 % faster in fp32, slower in int8.
 TOKENS_PER_REQUEST = 512
+# A query comes behind some requests of documents. Half as many tokens in each halve that wait.
+BULK_TOKENS_PER_REQUEST = 256
 # One for each instance of a model, and one that waits so that none of them ever does.
 INSTANCES = 2
 REQUESTS_AT_ONCE = INSTANCES + 1

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.batching import (
+    BULK_TOKENS_PER_REQUEST,
     REQUESTS_AT_ONCE,
     TOKENS_PER_REQUEST,
     Batch,
@@ -25,7 +26,7 @@ from core.deadline import Deadline
 from core.errors import BadModelOutput, ModelMismatch
 from core.security.caller import current_caller
 from core.tokens import Tokenizer
-from core.triton import ModelInfo, TritonClient
+from core.triton import BULK_PRIORITY, QUERY_PRIORITY, ModelInfo, TritonClient
 
 Ids = NDArray[np.int32]
 Floats = NDArray[np.float32]
@@ -50,13 +51,10 @@ class ServedModel:
 
     kind = ""
 
-    def __init__(
-        self, triton: TritonClient, info: ModelInfo, tokenizer: Tokenizer, max_tokens: int
-    ) -> None:
+    def __init__(self, triton: TritonClient, info: ModelInfo, tokenizer: Tokenizer) -> None:
         self._triton = triton
         self.info = info
         self.tokenizer = tokenizer
-        self._max_tokens = max_tokens
 
     @classmethod
     async def create(
@@ -66,8 +64,6 @@ class ServedModel:
         version: str,
         model_directory: Path,
         deadline: Deadline,
-        *,
-        max_tokens: int = TOKENS_PER_REQUEST,
     ) -> Self:
         """Asks Triton for the model (version "": the newest) and loads its tokenizer.
 
@@ -81,14 +77,15 @@ class ServedModel:
             )
         path = model_directory / model / "tokenizer.json"
         tokenizer = await asyncio.to_thread(Tokenizer.load, path, info.tokenizer_sha256)
-        return cls(triton, info, tokenizer, max_tokens)
+        return cls(triton, info, tokenizer)
 
-    def _plan(self, lengths: Sequence[int]) -> list[Piece]:
+    def _plan(self, lengths: Sequence[int], priority: int) -> list[Piece]:
+        most = BULK_TOKENS_PER_REQUEST if priority == BULK_PRIORITY else TOKENS_PER_REQUEST
         return plan_pieces(
             lengths,
             max_length=self.info.max_length,
             max_rows=max(1, self.info.max_batch_size),
-            max_tokens=tokens_per_request(lengths, self._max_tokens),
+            max_tokens=tokens_per_request(lengths, most),
             padding_is_free=self.info.skips_padding,
         )
 
@@ -137,7 +134,7 @@ class _TextModel(ServedModel):
                 batch.pooling_mask[:, : before + prompt_tokens] = 0
             outputs[list(piece.rows)] = await self._infer(batch, deadline, priority)
 
-        pieces = self._plan([len(text) + template.count for text in texts])
+        pieces = self._plan([len(text) + template.count for text in texts], priority)
         await send_all(pieces, send, at_once=REQUESTS_AT_ONCE)
         return outputs
 
@@ -164,7 +161,7 @@ class Encoder(_TextModel):
         token_ids: Sequence[Ids],
         deadline: Deadline,
         *,
-        priority: int = 2,
+        priority: int = BULK_PRIORITY,
         prompt_tokens: int = 0,
     ) -> Floats:
         """Embeds texts given as token ids without special tokens: float32 [n, dimension].
@@ -182,7 +179,7 @@ class SparseEncoder(_TextModel):
     kind = "sparse_encoder"
 
     async def encode(
-        self, token_ids: Sequence[Ids], deadline: Deadline, *, priority: int = 2
+        self, token_ids: Sequence[Ids], deadline: Deadline, *, priority: int = BULK_PRIORITY
     ) -> list[SparseVector]:
         """The heaviest terms, at most `info.top_terms`, of each text without special tokens.
 
@@ -214,7 +211,7 @@ class CrossEncoder(ServedModel):
         passages: Sequence[Ids],
         deadline: Deadline,
         *,
-        priority: int = 1,
+        priority: int = QUERY_PRIORITY,
         max_length: int = 0,
     ) -> Floats:
         """The logit of relevance of each passage: float32 [n]; see `logits`.
@@ -233,7 +230,7 @@ class CrossEncoder(ServedModel):
         passages: Sequence[Ids],
         deadline: Deadline,
         *,
-        priority: int = 1,
+        priority: int = QUERY_PRIORITY,
         max_length: int = 0,
     ) -> Floats:
         """Judges passages by a query, all token ids without special tokens: float32 [n, labels].
@@ -262,7 +259,7 @@ class CrossEncoder(ServedModel):
                 batch.types[row, len(head) : end + after] = template.types[1]
             outputs[list(piece.rows)] = await self._infer(batch, deadline, priority)
 
-        pieces = self._plan([len(head) + len(text) + after for text in texts])
+        pieces = self._plan([len(head) + len(text) + after for text in texts], priority)
         await send_all(pieces, send, at_once=REQUESTS_AT_ONCE)
         return outputs
 

@@ -37,6 +37,11 @@ _CHANNEL_OPTIONS = [
     *(option for option in CHANNEL_OPTIONS if option[0] != "grpc.keepalive_permit_without_calls"),
     ("grpc.keepalive_permit_without_calls", 0),
 ]
+# Triton's queue has no priorities (docs/decisions/0037): what comes in bulk waits here, so that few
+# of it stand before a query.
+QUERY_PRIORITY = 1
+BULK_PRIORITY = 2
+BULK_IN_FLIGHT = 3
 _OUTPUT = "OUTPUT__0"
 _DETAIL_CHARACTERS = 300
 
@@ -55,6 +60,7 @@ class TritonClient:
         self._channel = channel
         self._stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         self._permits = asyncio.Semaphore(max_in_flight)
+        self._bulk_permits = asyncio.Semaphore(min(BULK_IN_FLIGHT, max_in_flight))
         self._metrics = metrics
 
     @classmethod
@@ -105,16 +111,18 @@ class TritonClient:
     ) -> NDArray[np.float32]:
         """Runs a model over `inputs` (int64, equal shapes [n, ...]); returns its output [n, ...].
 
-        `priority` 1 is answered before 2. Raises OutOfTime if no answer comes before the deadline,
-        TritonUnavailable if Triton is away or refuses load, NotFound (MODEL_NOT_FOUND), and
-        BadModelOutput if the model fails on the inputs or gives a wrong shape or infinite numbers.
+        Of BULK_PRIORITY no more than BULK_IN_FLIGHT are with Triton at a time. Raises OutOfTime if
+        no answer comes before the deadline, TritonUnavailable if Triton is away or refuses load,
+        NotFound (MODEL_NOT_FOUND), and BadModelOutput if the model fails on the inputs or gives a
+        wrong shape or infinite numbers.
         """
         deadline.check(f"asking Triton to run model {model!r}")
-        await self._permit(deadline)
+        permits = self._bulk_permits if priority == BULK_PRIORITY else self._permits
+        await _acquire(permits, deadline)
         rows, began = inputs[0].shape[0], time.perf_counter()
         try:
             with tracing.span("triton", model=model, rows=rows):
-                request = _infer_request(model, version, inputs, priority, deadline)
+                request = _infer_request(model, version, inputs)
                 response = await self._infer_once_more_if_restarted(request, deadline)
                 output = _output(response, rows=rows)
         except TriremeError as error:
@@ -122,7 +130,7 @@ class TritonClient:
                 self._metrics.failures(model, error.reason).inc()
             raise
         finally:
-            self._permits.release()
+            permits.release()
         if self._metrics is not None:
             self._metrics.answered(model, rows, time.perf_counter() - began)
         return output
@@ -143,19 +151,6 @@ class TritonClient:
                     raise
         raise AssertionError("unreachable")
 
-    async def _permit(self, deadline: Deadline) -> None:
-        if not self._permits.locked():
-            await self._permits.acquire()
-            return
-        try:
-            async with asyncio.timeout(deadline.remaining()):
-                await self._permits.acquire()
-        except TimeoutError as error:
-            raise OutOfTime(
-                "the deadline passed while other inferences were in flight",
-                remedy="try again, or allow more time",
-            ) from error
-
     async def _ask(
         self, method: Any, request: Any, model: str, version: str, deadline: Deadline
     ) -> Any:
@@ -173,8 +168,7 @@ class TritonClient:
         """Triton's failure as ours."""
         detail = (error.details() or "")[:_DETAIL_CHARACTERS]
         code = error.code()
-        waited_in_vain = "timeout expired" in detail and not deadline.earlier_by(0.05).remaining()
-        if code is grpc.StatusCode.DEADLINE_EXCEEDED or waited_in_vain:
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return OutOfTime(f"Triton did not answer for {model} in time", remedy="allow more time")
         if "not healthy" in detail:
             return TritonUnavailable(f"model {model} is not healthy: {detail}")
@@ -201,19 +195,24 @@ def not_served(address: str, model: str) -> NotFound:
     )
 
 
-def _infer_request(
-    model: str,
-    version: str,
-    inputs: Sequence[NDArray[np.int64]],
-    priority: int,
-    deadline: Deadline,
-) -> Any:
+async def _acquire(permits: asyncio.Semaphore, deadline: Deadline) -> None:
+    if not permits.locked():
+        await permits.acquire()
+        return
+    try:
+        async with asyncio.timeout(deadline.remaining()):
+            await permits.acquire()
+    except TimeoutError as error:
+        raise OutOfTime(
+            "the deadline passed while other inferences were in flight",
+            remedy="try again, or allow more time",
+        ) from error
+
+
+def _infer_request(model: str, version: str, inputs: Sequence[NDArray[np.int64]]) -> Any:
     request = service_pb2.ModelInferRequest(
         model_name=model, model_version=version, id=tracing.request_id()
     )
-    request.parameters["priority"].uint64_param = priority
-    # Microseconds that it may wait in Triton's queue; shortens what config.pbtxt allows.
-    request.parameters["timeout"].int64_param = max(1, int(deadline.remaining() * 1e6))
     for number, array in enumerate(inputs):
         request.inputs.add(name=f"INPUT__{number}", datatype="INT64", shape=array.shape)
         request.raw_input_contents.append(array.tobytes())

@@ -15,11 +15,10 @@ from core.encoding import Encoder, SparseEncoder, SparseVector
 from core.errors import BadModelOutput, InvalidInput, NotFound, TriremeError
 from core.open_models import OpenModels
 from core.similarity import fit
+from core.triton import QUERY_PRIORITY
 from gateway.embedding_cache import EmbeddingCache, Key
 from gateway.query import ModelUsed
 from gateway.together import Together
-
-QUERY_PRIORITY = 1
 
 Ids = NDArray[np.int32]
 

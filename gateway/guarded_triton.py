@@ -15,10 +15,8 @@ from core.deadline import Deadline
 from core.errors import OutOfTime, TriremeError, TritonUnavailable
 from core.metrics import InferenceMetrics
 from core.security.tls import NO_TLS, TlsSettings
-from core.triton import ModelInfo, TritonClient
+from core.triton import QUERY_PRIORITY, ModelInfo, TritonClient
 from gateway.pulse import Pulse
-
-_FIRST = 1
 
 
 class GuardedTriton(TritonClient):
@@ -98,7 +96,7 @@ class GuardedTriton(TritonClient):
                 await super().model_info(model, "", deadline)
                 return True
             token = np.ones((1, 1), dtype=np.int64)
-            await super().infer(model, version, [token] * count, deadline, priority=_FIRST)
+            await super().infer(model, version, [token] * count, deadline, priority=QUERY_PRIORITY)
         except (OutOfTime, TritonUnavailable):
             return False
         except TriremeError:

@@ -27,7 +27,6 @@ from gateway.texts import Cut, Pairs, read_pairs, read_texts
 from gateway.vector_formats import Packed, check_directions, heaviest, pack
 
 # As indexing, so that queries overtake.
-BULK_PRIORITY = 2
 
 Floats = NDArray[np.float32]
 

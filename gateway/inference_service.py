@@ -14,11 +14,11 @@ from core.deadline import Deadline
 from core.documents import check_text
 from core.errors import InvalidInput, TriremeError
 from core.model_info import ModelInfo
+from core.triton import BULK_PRIORITY, QUERY_PRIORITY
 from gateway import inference_wire as wire
 from gateway.admission import Admission
 from gateway.config import GatewayConfig
-from gateway.encoder import QUERY_PRIORITY
-from gateway.inference import BULK_PRIORITY, Inference
+from gateway.inference import Inference
 from gateway.lanes import Lane, lane_of
 from gateway.metrics import GatewayMetrics
 from gateway.service import call_deadline, stream_deadline

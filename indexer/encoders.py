@@ -13,7 +13,7 @@ from core.deadline import Deadline
 from core.encoding import Encoder, SparseEncoder, SparseVector
 from core.open_models import OpenModels
 from core.tokens import Tokenizer
-from core.triton import ModelInfo, TritonClient
+from core.triton import BULK_PRIORITY, ModelInfo, TritonClient
 
 
 class TextEncoder(Protocol):
@@ -31,7 +31,7 @@ class TextEncoder(Protocol):
         token_ids: Sequence[NDArray[np.int32]],
         deadline: Deadline,
         *,
-        priority: int = 2,
+        priority: int = BULK_PRIORITY,
         prompt_tokens: int = 0,
     ) -> NDArray[np.float32]:
         """Embeds texts given as token ids: float32 [n, dimension]."""
@@ -45,7 +45,11 @@ class TermEncoder(Protocol):
     tokenizer: Tokenizer
 
     async def encode(
-        self, token_ids: Sequence[NDArray[np.int32]], deadline: Deadline, *, priority: int = 2
+        self,
+        token_ids: Sequence[NDArray[np.int32]],
+        deadline: Deadline,
+        *,
+        priority: int = BULK_PRIORITY,
     ) -> list[SparseVector]:
         """The weighted terms of texts given as token ids."""
         ...

@@ -22,7 +22,7 @@ from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
 from core.deadline import Deadline
 from core.errors import BadEnvironment
-from core.triton import TritonClient
+from core.triton import QUERY_PRIORITY, TritonClient
 from deploy.load.choice import Measured, Setting
 from deploy.load.tally import Histogram
 from deploy.local.children import Children
@@ -33,7 +33,6 @@ from deploy.local.triton import TritonConfig, TritonServer
 _LOAD_SECONDS = 120.0
 _CALL_SECONDS = 30.0
 _WARM_UP_SECONDS = 0.5
-_QUERY_PRIORITY = 1
 
 OnMeasured = Callable[[Measured], None]
 
@@ -130,7 +129,7 @@ async def _measure(
         async def ask() -> None:
             deadline = Deadline.after(_CALL_SECONDS)
             inputs = [ids] * info.input_count
-            await client.infer(model, info.version, inputs, deadline, priority=_QUERY_PRIORITY)
+            await client.infer(model, info.version, inputs, deadline, priority=QUERY_PRIORITY)
 
         await _closed_loop(ask, clients, _WARM_UP_SECONDS)
         texts_before, batches_before = await _counted(address, model)

@@ -164,7 +164,6 @@ def _config(plan: Plan, parameters: dict[str, str]) -> bytes:
         warmup=tuple(dict.fromkeys((rows, min(tokens, longest)) for rows, tokens in shapes)),
         parameters=parameters,
         cpu_only=runs_on_cpu_only(parameters),
-        has_lanes=plan.kind != "cross_encoder",
     )
     return config_text(config).encode()
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-QUERY_PRIORITY = 1
-INDEXING_PRIORITY = 2
-
 _MEANINGS = {
     "ids": "token ids",
     "mask": "1 for tokens, 0 for padding",
@@ -16,26 +13,7 @@ _MEANINGS = {
 }
 _ALWAYS = {"INTRA_OP_THREAD_COUNT": "1", "DISABLE_OPTIMIZED_EXECUTION": "true"}
 
-
-def _queue(priority: int, *, max_size: int, timeout_us: int) -> str:
-    return (
-        f"  priority_queue_policy {{\n    key: {priority}\n    value {{ timeout_action: REJECT"
-        f" default_timeout_microseconds: {timeout_us} allow_timeout_override: true"
-        f" max_queue_size: {max_size} }}\n  }}\n"
-    )
-
-
-_LANES = (
-    "# Queries (priority 1) overtake indexing (priority 2, the default). What waits too long\n"
-    "# is refused rather than run for a caller that has gone.\n"
-    "dynamic_batching {\n"
-    "  priority_levels: 2\n"
-    f"  default_priority_level: {INDEXING_PRIORITY}\n"
-    f"{_queue(QUERY_PRIORITY, max_size=128, timeout_us=2_000_000)}"
-    f"{_queue(INDEXING_PRIORITY, max_size=256, timeout_us=30_000_000)}"
-    "}\n"
-)
-_ONE_QUEUE = (
+_BATCHING = (
     "# No priorities, timeouts or bounds: with any of them Triton forms a batch only once an\n"
     "# instance is free, which kept instances waiting for a sixth of the time.\n"
     "dynamic_batching {\n"
@@ -48,8 +26,7 @@ class ModelConfig:
     """What differs between models.
 
     `inputs` are names out of core.model_info.INPUTS, `warmup` holds (rows, tokens) pairs,
-    `cpu_only` says that a version cannot run on a GPU, `has_lanes` that indexing uses it beside
-    queries, so that somebody has to go first.
+    `cpu_only` says that a version cannot run on a GPU.
     """
 
     name: str
@@ -59,7 +36,6 @@ class ModelConfig:
     warmup: Sequence[tuple[int, int]]
     parameters: Mapping[str, str] = field(default_factory=dict)
     cpu_only: bool = False
-    has_lanes: bool = True
 
 
 def config_text(config: ModelConfig) -> str:
@@ -78,7 +54,7 @@ def config_text(config: ModelConfig) -> str:
         "# Two: with one, Triton 2.51 left one request in twenty waiting for half a second.\n"
         f"instance_group {{ kind: {'KIND_CPU' if config.cpu_only else 'KIND_AUTO'} count: 2 }}\n",
         "version_policy { all {} }\n",
-        _LANES if config.has_lanes else _ONE_QUEUE,
+        _BATCHING,
         *(_warmup(rows, tokens, config.inputs) for rows, tokens in config.warmup),
         *(_parameter(key, value) for key, value in (dict(config.parameters) | _ALWAYS).items()),
     ]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from core.deadline import Deadline
 from core.encoding import SparseVector
 from core.tokens import Tokenizer
-from core.triton import ModelInfo
+from core.triton import BULK_PRIORITY, ModelInfo
 from indexer.encoders import EncoderSource, TermEncoder, TextEncoder
 
 TOKENS_AT_ONCE = 2_048
@@ -133,7 +133,7 @@ class PacedTexts:
         token_ids: Sequence[Ids],
         deadline: Deadline,
         *,
-        priority: int = 2,
+        priority: int = BULK_PRIORITY,
         prompt_tokens: int = 0,
     ) -> NDArray[np.float32]:
         """As the encoder's; waiting does not count against the deadline."""
@@ -161,7 +161,7 @@ class PacedTerms:
         self._pace = pace
 
     async def encode(
-        self, token_ids: Sequence[Ids], deadline: Deadline, *, priority: int = 2
+        self, token_ids: Sequence[Ids], deadline: Deadline, *, priority: int = BULK_PRIORITY
     ) -> list[SparseVector]:
         """As the encoder's; waiting does not count against the deadline."""
         seconds = deadline.remaining()

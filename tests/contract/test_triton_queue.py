@@ -1,4 +1,4 @@
-"""Triton's queue: who goes first, who is turned away, who is forgotten."""
+"""Triton's queue: who stands in it, who is forgotten."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2
 
 from core.deadline import Deadline
-from core.errors import OutOfTime, TritonUnavailable
-from core.triton import TritonClient
+from core.errors import OutOfTime
+from core.triton import BULK_IN_FLIGHT, BULK_PRIORITY, QUERY_PRIORITY, TritonClient
 from tests.contract.conftest import Served
 
 pytestmark = pytest.mark.triton
@@ -21,9 +21,8 @@ pytestmark = pytest.mark.triton
 MODEL, RERANKER = "bi_encoder", "cross_encoder"
 INPUTS = {MODEL: 2, RERANKER: 3}
 INSTANCES = 2
-# Batches that wait, formed already, for an instance: only where there is one queue for all.
-FORMED = {MODEL: 0, RERANKER: 2 * INSTANCES}
-QUERY, INDEXING = 1, 2
+# Batches that wait, formed already, for an instance.
+FORMED = 2 * INSTANCES
 # Long enough that whatever is sent meanwhile has come to stand in the queue.
 BLOCK_ROWS, BLOCK_TOKENS = 6, 192
 MARKER = 11
@@ -63,7 +62,7 @@ async def statistics(client: TritonClient, model: str = MODEL) -> Any:
     """What has run until now. Triton counts a request a moment after it has answered it."""
     request = service_pb2.ModelStatisticsRequest(name=model)
     counted = ran(await _read(client, request), MARKER)
-    await infer(client, MARKER, 16, priority=INDEXING, model=model)
+    await infer(client, MARKER, 16, priority=QUERY_PRIORITY, model=model)
     while ran(found := await _read(client, request), MARKER) == counted:
         continue
     return found
@@ -85,7 +84,7 @@ async def busy(client: TritonClient, model: str = MODEL) -> list[asyncio.Task[An
     # Of different lengths, since one instance would take equal ones as one batch.
     lengths = [BLOCK_TOKENS + 8 * number for number in range(INSTANCES)]
     blocks = [
-        asyncio.create_task(infer(client, BLOCK_ROWS, tokens, priority=INDEXING, model=model))
+        asyncio.create_task(infer(client, BLOCK_ROWS, tokens, priority=QUERY_PRIORITY, model=model))
         for tokens in lengths
     ]
     await infer_metadata(client)
@@ -97,7 +96,7 @@ async def infer_metadata(client: TritonClient) -> None:
     await client.model_info(MODEL, "", soon())
 
 
-async def test_a_query_overtakes_what_is_being_indexed(client: TritonClient) -> None:
+async def test_a_query_stands_behind_few_documents(client: TritonClient) -> None:
     done: list[str] = []
 
     async def call(name: str, tokens: int, priority: int) -> None:
@@ -106,13 +105,14 @@ async def test_a_query_overtakes_what_is_being_indexed(client: TritonClient) -> 
 
     blocks = await busy(client)
     # Lengths differ, so that no two run as one batch.
-    documents = [asyncio.create_task(call(f"document {n}", 64 + 8 * n, INDEXING)) for n in range(6)]
+    documents = [
+        asyncio.create_task(call(f"document {n}", 64 + 8 * n, BULK_PRIORITY)) for n in range(12)
+    ]
     await infer_metadata(client)
-    query = asyncio.create_task(call("query", 16, QUERY))
+    query = asyncio.create_task(call("query", 16, QUERY_PRIORITY))
     await asyncio.gather(*blocks, *documents, query)
 
-    # Each instance may have taken a document before the query arrived.
-    assert done.index("query") <= INSTANCES
+    assert done.index("query") <= BULK_IN_FLIGHT
 
 
 @pytest.mark.parametrize("model", [MODEL, RERANKER])
@@ -122,7 +122,7 @@ async def test_what_is_cancelled_in_the_queue_is_never_run(
     before = await statistics(client, model)
     blocks = await busy(client, model)
     waiting = [
-        asyncio.create_task(infer(client, 3, 64 + 8 * n, priority=INDEXING, model=model))
+        asyncio.create_task(infer(client, 3, 64 + 8 * n, priority=QUERY_PRIORITY, model=model))
         for n in range(10)
     ]
     await infer_metadata(client)
@@ -135,7 +135,7 @@ async def test_what_is_cancelled_in_the_queue_is_never_run(
     # What still waited would run before the request that `statistics` sends.
     after = await statistics(client, model)
     assert ran(after, BLOCK_ROWS) - ran(before, BLOCK_ROWS) == INSTANCES
-    assert ran(after, 3) - ran(before, 3) <= FORMED[model]
+    assert ran(after, 3) - ran(before, 3) <= FORMED
 
 
 async def test_what_nobody_waits_for_any_more_is_never_run(client: TritonClient) -> None:
@@ -144,7 +144,7 @@ async def test_what_nobody_waits_for_any_more_is_never_run(client: TritonClient)
 
     outcomes = await asyncio.gather(
         *(
-            infer(client, 5, 64 + 8 * n, priority=INDEXING, deadline=Deadline.after(0.1))
+            infer(client, 5, 64 + 8 * n, priority=QUERY_PRIORITY, deadline=Deadline.after(0.1))
             for n in range(10)
         ),
         return_exceptions=True,
@@ -153,31 +153,28 @@ async def test_what_nobody_waits_for_any_more_is_never_run(client: TritonClient)
 
     after = await statistics(client)
     assert {type(outcome) for outcome in outcomes} == {OutOfTime}
-    assert ran(after, 5) == ran(before, 5)
+    assert ran(after, 5) - ran(before, 5) <= FORMED
 
 
-async def test_a_full_queue_refuses_at_once_and_goes_on(client: TritonClient) -> None:
+async def test_documents_wait_no_longer_than_their_deadline(client: TritonClient) -> None:
     blocks = await busy(client)
-    calls = [asyncio.create_task(infer(client, 1, 8 + n % 200, priority=QUERY)) for n in range(400)]
+    more = [
+        asyncio.create_task(infer(client, 1, 16 + 8 * n, priority=BULK_PRIORITY))
+        for n in range(BULK_IN_FLIGHT)
+    ]
+    await infer_metadata(client)
 
-    first, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_EXCEPTION)
-    refused_while_busy = not all(block.done() for block in blocks)
-    outcomes = await asyncio.gather(*calls, return_exceptions=True)
-    await asyncio.gather(*blocks)
+    with pytest.raises(OutOfTime, match="other inferences were in flight"):
+        await infer(client, 1, 8, priority=BULK_PRIORITY, deadline=Deadline.after(0.001))
 
-    assert refused_while_busy
-    assert first
-    errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-    assert {type(error) for error in errors} == {TritonUnavailable}
-    assert any("maximum queue size" in str(error) for error in errors)
-    assert len(await infer(client, 1, 16, priority=QUERY)) == 1
+    await asyncio.gather(*blocks, *more)
 
 
 async def test_equal_lengths_run_as_one_batch(client: TritonClient) -> None:
     before = await statistics(client)
     blocks = await busy(client)
 
-    calls = [asyncio.create_task(infer(client, 1, 24, priority=QUERY)) for _ in range(20)]
+    calls = [asyncio.create_task(infer(client, 1, 24, priority=QUERY_PRIORITY)) for _ in range(20)]
     await asyncio.gather(*calls, *blocks)
 
     after = await statistics(client)

@@ -23,7 +23,7 @@ from core.batching import (
 from core.deadline import Deadline
 from core.encoding import CrossEncoder, Encoder, SparseEncoder, activate
 from core.errors import BadModelOutput, ModelMismatch, OutOfTime, TriremeError, TritonUnavailable
-from core.triton import TritonClient
+from core.triton import BULK_IN_FLIGHT, BULK_PRIORITY, QUERY_PRIORITY, TritonClient
 from deploy.local.docstrings import standard_library
 from tests.fakes.models import make_tokenizer
 from tests.fakes.triton import FakeTriton, Fault
@@ -177,16 +177,21 @@ async def _until_answered(encoder: Encoder) -> np.ndarray:  # type: ignore[type-
             await asyncio.sleep(0)
 
 
-async def test_no_more_calls_are_in_flight_than_permitted(fake: FakeTriton) -> None:
-    client = TritonClient.create(fake.address, max_in_flight=2)
+@pytest.mark.parametrize(
+    ("priority", "permitted"), [(QUERY_PRIORITY, 5), (BULK_PRIORITY, BULK_IN_FLIGHT)]
+)
+async def test_no_more_calls_are_in_flight_than_permitted(
+    fake: FakeTriton, priority: int, permitted: int
+) -> None:
+    client = TritonClient.create(fake.address, max_in_flight=5)
     encoder = await Encoder.create(client, "bi_encoder", "", fake.model_directory, soon())
     fake.set_fault("hang")
 
-    calls = [encoder.encode([IDS], Deadline.after(0.2)) for _ in range(6)]
+    calls = [encoder.encode([IDS], Deadline.after(0.2), priority=priority) for _ in range(7)]
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
 
     assert all(isinstance(outcome, OutOfTime) for outcome in outcomes)
-    assert sum("in flight" in str(outcome) for outcome in outcomes) == 6 - 2
+    assert sum("in flight" in str(outcome) for outcome in outcomes) == 7 - permitted
     await client.stop(0)
 
 

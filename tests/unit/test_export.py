@@ -110,13 +110,12 @@ def test_the_config_says_what_triton_and_callers_must_know(repository: Path) -> 
     assert (parameters["kind"], parameters["max_length"]) == ("bi_encoder", "256")
     assert (parameters["similarity"], parameters["normalize"]) == ("cosine", "true")
     assert parameters["precision"] == "fp32"
-    assert sorted(config.dynamic_batching.priority_queue_policy) == [1, 2]
-    assert config.dynamic_batching.priority_levels == 2
     assert config.version_policy.HasField("all")
 
 
-def test_the_reranker_s_batches_are_formed_before_an_instance_is_free(repository: Path) -> None:
-    text = (repository / "cross_encoder" / "config.pbtxt").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", MODELS)
+def test_batches_are_formed_before_an_instance_is_free(name: str, repository: Path) -> None:
+    text = (repository / name / "config.pbtxt").read_text(encoding="utf-8")
     config = text_format.Parse(text, model_config_pb2.ModelConfig())
 
     # Triton does that only where nothing in a queue can overtake, expire or be turned away.
