@@ -26,8 +26,6 @@ from gateway.inference_scores import best_first, kind_of_score, ranking_label
 from gateway.texts import Cut, Pairs, read_pairs, read_texts
 from gateway.vector_formats import Packed, check_directions, heaviest, pack
 
-# As indexing, so that queries overtake.
-
 Floats = NDArray[np.float32]
 
 

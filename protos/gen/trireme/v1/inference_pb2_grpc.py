@@ -32,8 +32,8 @@ class InferenceServiceStub(object):
     read at all, because no token of it is left (control characters only, say), is refused as empty
     (`FIELD_REQUIRED`), never answered with a meaningless number.
 
-    Unary calls that a person waits for (queries, reranking) overtake documents and streams in
-    Triton's queue.
+    Unary calls that a person waits for (queries, reranking) go to Triton at once; of documents and
+    streams a gateway has few requests there at a time.
 
     NOT_FOUND (`MODEL_NOT_FOUND`) if Triton serves no such model or version, FAILED_PRECONDITION
     (`MODEL_MISMATCH`) if it is of another kind than the call needs, INTERNAL (`BAD_MODEL_OUTPUT`) if
@@ -86,8 +86,8 @@ class InferenceServiceServicer(object):
     read at all, because no token of it is left (control characters only, say), is refused as empty
     (`FIELD_REQUIRED`), never answered with a meaningless number.
 
-    Unary calls that a person waits for (queries, reranking) overtake documents and streams in
-    Triton's queue.
+    Unary calls that a person waits for (queries, reranking) go to Triton at once; of documents and
+    streams a gateway has few requests there at a time.
 
     NOT_FOUND (`MODEL_NOT_FOUND`) if Triton serves no such model or version, FAILED_PRECONDITION
     (`MODEL_MISMATCH`) if it is of another kind than the call needs, INTERNAL (`BAD_MODEL_OUTPUT`) if
@@ -190,8 +190,8 @@ class InferenceService(object):
     read at all, because no token of it is left (control characters only, say), is refused as empty
     (`FIELD_REQUIRED`), never answered with a meaningless number.
 
-    Unary calls that a person waits for (queries, reranking) overtake documents and streams in
-    Triton's queue.
+    Unary calls that a person waits for (queries, reranking) go to Triton at once; of documents and
+    streams a gateway has few requests there at a time.
 
     NOT_FOUND (`MODEL_NOT_FOUND`) if Triton serves no such model or version, FAILED_PRECONDITION
     (`MODEL_MISMATCH`) if it is of another kind than the call needs, INTERNAL (`BAD_MODEL_OUTPUT`) if

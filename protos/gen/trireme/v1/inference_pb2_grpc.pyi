@@ -33,8 +33,8 @@ class InferenceServiceStub:
     read at all, because no token of it is left (control characters only, say), is refused as empty
     (`FIELD_REQUIRED`), never answered with a meaningless number.
 
-    Unary calls that a person waits for (queries, reranking) overtake documents and streams in
-    Triton's queue.
+    Unary calls that a person waits for (queries, reranking) go to Triton at once; of documents and
+    streams a gateway has few requests there at a time.
 
     NOT_FOUND (`MODEL_NOT_FOUND`) if Triton serves no such model or version, FAILED_PRECONDITION
     (`MODEL_MISMATCH`) if it is of another kind than the call needs, INTERNAL (`BAD_MODEL_OUTPUT`) if
@@ -73,8 +73,8 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     read at all, because no token of it is left (control characters only, say), is refused as empty
     (`FIELD_REQUIRED`), never answered with a meaningless number.
 
-    Unary calls that a person waits for (queries, reranking) overtake documents and streams in
-    Triton's queue.
+    Unary calls that a person waits for (queries, reranking) go to Triton at once; of documents and
+    streams a gateway has few requests there at a time.
 
     NOT_FOUND (`MODEL_NOT_FOUND`) if Triton serves no such model or version, FAILED_PRECONDITION
     (`MODEL_MISMATCH`) if it is of another kind than the call needs, INTERNAL (`BAD_MODEL_OUTPUT`) if
@@ -109,8 +109,8 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     read at all, because no token of it is left (control characters only, say), is refused as empty
     (`FIELD_REQUIRED`), never answered with a meaningless number.
 
-    Unary calls that a person waits for (queries, reranking) overtake documents and streams in
-    Triton's queue.
+    Unary calls that a person waits for (queries, reranking) go to Triton at once; of documents and
+    streams a gateway has few requests there at a time.
 
     NOT_FOUND (`MODEL_NOT_FOUND`) if Triton serves no such model or version, FAILED_PRECONDITION
     (`MODEL_MISMATCH`) if it is of another kind than the call needs, INTERNAL (`BAD_MODEL_OUTPUT`) if
