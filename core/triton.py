@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Self
 
 import grpc
@@ -19,6 +21,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from core import tracing
 from core.deadline import Deadline
 from core.errors import (
+    BadEnvironment,
     BadModelOutput,
     NotFound,
     OutOfTime,
@@ -38,29 +41,39 @@ _CHANNEL_OPTIONS = [
     ("grpc.keepalive_permit_without_calls", 0),
 ]
 # Triton's queue has no priorities (docs/decisions/0037): what comes in bulk waits here, so that few
-# of it stand before a query.
+# of it stand before a query. One request more than a model has instances, so that none idles.
 QUERY_PRIORITY = 1
 BULK_PRIORITY = 2
-BULK_IN_FLIGHT = 3
+BULK_REQUESTS = 3
 _OUTPUT = "OUTPUT__0"
 _DETAIL_CHARACTERS = 300
 
 
+class NeverSent(OutOfTime):
+    """The deadline passed before Triton was asked: other requests of this process were there."""
+
+
 class TritonClient:
-    """One Triton server, or several behind one name; bounds the inferences in flight."""
+    """One Triton server, or several behind one name.
+
+    Bounds the inferences in flight: those of queries, and those in bulk for each model.
+    """
 
     def __init__(
         self,
         address: str,
         channel: grpc.aio.Channel,
         max_in_flight: int,
+        bulk_requests: int,
         metrics: InferenceMetrics | None = None,
     ) -> None:
         self.address = address
         self._channel = channel
         self._stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         self._permits = asyncio.Semaphore(max_in_flight)
-        self._bulk_permits = asyncio.Semaphore(min(BULK_IN_FLIGHT, max_in_flight))
+        self._bulk_permits: dict[str, asyncio.Semaphore] = defaultdict(
+            partial(asyncio.Semaphore, bulk_requests)
+        )
         self._metrics = metrics
 
     @classmethod
@@ -69,12 +82,22 @@ class TritonClient:
         address: str,
         *,
         max_in_flight: int = 32,
+        bulk_requests: int = BULK_REQUESTS,
         metrics: InferenceMetrics | None = None,
         tls: TlsSettings = NO_TLS,
     ) -> Self:
-        """A client for `host:port`; call it inside a running event loop."""
+        """A client for `host:port`; call it inside a running event loop.
+
+        Raises BadEnvironment if `bulk_requests` would let nothing through.
+        """
+        if bulk_requests < 1:
+            raise BadEnvironment(
+                f"{bulk_requests} let nothing through",
+                field="triton_bulk_requests",
+                remedy="give 1 at least",
+            )
         channel = open_channel(address, tls, _CHANNEL_OPTIONS)
-        return cls(address, channel, max_in_flight, metrics)
+        return cls(address, channel, max_in_flight, bulk_requests, metrics)
 
     async def start(self) -> None:
         """Begins to connect; whether Triton is there shows with the first call."""
@@ -111,13 +134,13 @@ class TritonClient:
     ) -> NDArray[np.float32]:
         """Runs a model over `inputs` (int64, equal shapes [n, ...]); returns its output [n, ...].
 
-        Of BULK_PRIORITY no more than BULK_IN_FLIGHT are with Triton at a time. Raises OutOfTime if
-        no answer comes before the deadline, TritonUnavailable if Triton is away or refuses load,
-        NotFound (MODEL_NOT_FOUND), and BadModelOutput if the model fails on the inputs or gives a
-        wrong shape or infinite numbers.
+        Of BULK_PRIORITY no more than `bulk_requests` of a model are with Triton at a time. Raises
+        OutOfTime if no answer comes before the deadline (NeverSent if Triton was not even asked),
+        TritonUnavailable if Triton is away or refuses load, NotFound (MODEL_NOT_FOUND), and
+        BadModelOutput if the model fails on the inputs or gives a wrong shape or infinite numbers.
         """
         deadline.check(f"asking Triton to run model {model!r}")
-        permits = self._bulk_permits if priority == BULK_PRIORITY else self._permits
+        permits = self._bulk_permits[model] if priority == BULK_PRIORITY else self._permits
         await _acquire(permits, deadline)
         rows, began = inputs[0].shape[0], time.perf_counter()
         try:
@@ -203,7 +226,7 @@ async def _acquire(permits: asyncio.Semaphore, deadline: Deadline) -> None:
         async with asyncio.timeout(deadline.remaining()):
             await permits.acquire()
     except TimeoutError as error:
-        raise OutOfTime(
+        raise NeverSent(
             "the deadline passed while other inferences were in flight",
             remedy="try again, or allow more time",
         ) from error

@@ -15,6 +15,7 @@ class GatewayConfig:
     indexer_address: str
     triton_address: str
     model_directory: Path
+    triton_bulk_requests: int = 3
     workers: int = 1
     address_file: Path | None = None
     metrics_address: str = ""

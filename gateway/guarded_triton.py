@@ -15,7 +15,7 @@ from core.deadline import Deadline
 from core.errors import OutOfTime, TriremeError, TritonUnavailable
 from core.metrics import InferenceMetrics
 from core.security.tls import NO_TLS, TlsSettings
-from core.triton import QUERY_PRIORITY, ModelInfo, TritonClient
+from core.triton import BULK_REQUESTS, QUERY_PRIORITY, ModelInfo, NeverSent, TritonClient
 from gateway.pulse import Pulse
 
 
@@ -32,10 +32,16 @@ class GuardedTriton(TritonClient):
 
     @classmethod
     def guard(
-        cls, address: str, silent: Gauge, metrics: InferenceMetrics, tls: TlsSettings = NO_TLS
+        cls,
+        address: str,
+        silent: Gauge,
+        metrics: InferenceMetrics,
+        tls: TlsSettings = NO_TLS,
+        *,
+        bulk_requests: int = BULK_REQUESTS,
     ) -> Self:
         """A client for `host:port`; call it inside a running event loop."""
-        client = cls.create(address, metrics=metrics, tls=tls)
+        client = cls.create(address, bulk_requests=bulk_requests, metrics=metrics, tls=tls)
         client._silent, client._pulses, client._inputs = silent, {}, {}
         return client
 
@@ -70,6 +76,8 @@ class GuardedTriton(TritonClient):
         started = time.perf_counter()
         try:
             output = await super().infer(model, version, inputs, deadline, priority=priority)
+        except NeverSent:
+            raise
         except OutOfTime:
             pulse.unanswered(time.perf_counter() - started)
             raise

@@ -52,6 +52,7 @@ class Gateway:
             self._metrics.silent_peers,
             self._metrics.triton,
             TlsSettings.for_triton(config),
+            bulk_requests=config.triton_bulk_requests,
         )
         self._topology = Topology(
             config.shards,

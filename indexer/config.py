@@ -22,6 +22,8 @@ class IndexerConfig:
     triton_address: str
     model_directory: Path
     """Triton's model repository: tokenizers are read from it."""
+    triton_bulk_requests: int = 3
+    """Requests for documents that are with Triton at a time, for each model."""
     encoder_model: str = "bi_encoder"
     """Encoder of collections that name none."""
     batch_documents: int = 128

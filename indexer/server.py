@@ -97,7 +97,10 @@ class Indexer:
         locks = [StateLock.take(path) for path in _lock_files(config)]
         metrics = IndexerMetrics(CollectorRegistry())
         triton = TritonClient.create(
-            config.triton_address, metrics=metrics.triton, tls=TlsSettings.for_triton(config)
+            config.triton_address,
+            bulk_requests=config.triton_bulk_requests,
+            metrics=metrics.triton,
+            tls=TlsSettings.for_triton(config),
         )
         shared = Shared(
             owner=f"{socket.gethostname()}:{os.getpid()}",

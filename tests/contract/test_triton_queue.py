@@ -13,7 +13,7 @@ from tritonclient.grpc import service_pb2
 
 from core.deadline import Deadline
 from core.errors import OutOfTime
-from core.triton import BULK_IN_FLIGHT, BULK_PRIORITY, QUERY_PRIORITY, TritonClient
+from core.triton import BULK_PRIORITY, BULK_REQUESTS, QUERY_PRIORITY, TritonClient
 from tests.contract.conftest import Served
 
 pytestmark = pytest.mark.triton
@@ -112,7 +112,7 @@ async def test_a_query_stands_behind_few_documents(client: TritonClient) -> None
     query = asyncio.create_task(call("query", 16, QUERY_PRIORITY))
     await asyncio.gather(*blocks, *documents, query)
 
-    assert done.index("query") <= BULK_IN_FLIGHT
+    assert done.index("query") <= BULK_REQUESTS
 
 
 @pytest.mark.parametrize("model", [MODEL, RERANKER])
@@ -160,7 +160,7 @@ async def test_documents_wait_no_longer_than_their_deadline(client: TritonClient
     blocks = await busy(client)
     more = [
         asyncio.create_task(infer(client, 1, 16 + 8 * n, priority=BULK_PRIORITY))
-        for n in range(BULK_IN_FLIGHT)
+        for n in range(BULK_REQUESTS)
     ]
     await infer_metadata(client)
 

@@ -22,8 +22,15 @@ from core.batching import (
 )
 from core.deadline import Deadline
 from core.encoding import CrossEncoder, Encoder, SparseEncoder, activate
-from core.errors import BadModelOutput, ModelMismatch, OutOfTime, TriremeError, TritonUnavailable
-from core.triton import BULK_IN_FLIGHT, BULK_PRIORITY, QUERY_PRIORITY, TritonClient
+from core.errors import (
+    BadEnvironment,
+    BadModelOutput,
+    ModelMismatch,
+    OutOfTime,
+    TriremeError,
+    TritonUnavailable,
+)
+from core.triton import BULK_PRIORITY, BULK_REQUESTS, QUERY_PRIORITY, TritonClient
 from deploy.local.docstrings import standard_library
 from tests.fakes.models import make_tokenizer
 from tests.fakes.triton import FakeTriton, Fault
@@ -177,8 +184,29 @@ async def _until_answered(encoder: Encoder) -> np.ndarray:  # type: ignore[type-
             await asyncio.sleep(0)
 
 
+async def test_bulk_requests_that_would_never_be_sent_are_refused() -> None:
+    with pytest.raises(BadEnvironment, match="triton_bulk_requests: 0 let nothing through"):
+        TritonClient.create("127.0.0.1:1", bulk_requests=0)
+
+
+async def test_a_model_that_hangs_takes_no_turns_from_another(fake: FakeTriton) -> None:
+    client = TritonClient.create(fake.address)
+    encoder = await Encoder.create(client, "bi_encoder", "", fake.model_directory, soon())
+    reranker = await CrossEncoder.create(client, "cross_encoder", "", fake.model_directory, soon())
+    fake.set_fault("hang", model="bi_encoder")
+
+    calls = [asyncio.create_task(encoder.encode([IDS], soon())) for _ in range(6)]
+    scores = await reranker.score(IDS, [IDS], soon(), priority=BULK_PRIORITY)
+
+    assert len(scores) == 1
+    assert not any(call.done() for call in calls)
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+
+
 @pytest.mark.parametrize(
-    ("priority", "permitted"), [(QUERY_PRIORITY, 5), (BULK_PRIORITY, BULK_IN_FLIGHT)]
+    ("priority", "permitted"), [(QUERY_PRIORITY, 5), (BULK_PRIORITY, BULK_REQUESTS)]
 )
 async def test_no_more_calls_are_in_flight_than_permitted(
     fake: FakeTriton, priority: int, permitted: int

@@ -96,6 +96,20 @@ def test_only_weights_that_something_else_uses_are_kept_twice(
     assert module.words.weight.numel() == 5 * 8
 
 
+def test_a_layer_that_is_used_twice_is_laid_out_once(prepack: Callable[[Any], None]) -> None:
+    layer = nn.Linear(8, 8)
+    module = served(nn.Sequential(layer, layer), ROWS)
+    with torch.inference_mode():
+        expected = layer(layer(ROWS))
+
+        prepack(module)
+
+        assert (module(ROWS) - expected).abs().max() < TOLERANCE
+    assert kinds(module).count("mkldnn::_linear_pointwise") == 2
+    assert hasattr(module, "prepacked_0")
+    assert not hasattr(module, "prepacked_1")
+
+
 def test_other_precisions_stay_as_they_are(prepack: Callable[[Any], None]) -> None:
     module = served(nn.Linear(8, 4).bfloat16(), ROWS.bfloat16())
 

@@ -8,6 +8,7 @@ The parameter INTRA_OP_THREAD_COUNT sets the threads of one operation (default: 
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import os
@@ -60,6 +61,8 @@ class TritonPythonModel:
             prepack(self._module)
         gc.collect()
         gc.freeze()
+        if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+            trim(0)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answers each request; those of equal shapes run as one batch."""
@@ -126,33 +129,43 @@ def prepack(module: Any) -> None:
     512 tokens; the numbers differ by 2e-7.
     """
     graph = module.graph
-    replaced = [
-        weight
-        for number, node in enumerate(graph.findAllNodes("aten::linear"))
-        if (weight := _replace(module, node, f"prepacked_{number}")) is not None
-    ]
-    torch._C._jit_pass_dce(graph)
-    values = (_attribute(module, node.output()) for node in graph.findAllNodes("prim::GetAttr"))
-    kept = {value.data_ptr() for value in values if getattr(value, "layout", "") is torch.strided}
-    for weight in replaced:
-        if weight.data_ptr() not in kept:
+    layers: dict[Any, list[Any]] = defaultdict(list)
+    kept = _used_otherwise(module)
+    for node in graph.findAllNodes("aten::linear"):
+        weight = _attribute(module, list(node.inputs())[1])
+        if weight is not None and weight.dtype == torch.float32:
+            layers[weight.data_ptr(), weight.shape].append(node)
+    for number, ((address, _), nodes) in enumerate(layers.items()):
+        weight, name = _attribute(module, list(nodes[0].inputs())[1]), f"prepacked_{number}"
+        prepacked = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), _USUAL_TOKENS)
+        module._c._register_attribute(name, torch._C.TensorType.get(), prepacked)
+        for node in nodes:
+            _replace(graph, node, name)
+        # At once, so that the next layout finds room where this weight was.
+        if address not in kept:
             weight.data = torch.empty(0)
+    torch._C._jit_pass_dce(graph)
 
 
-def _replace(module: Any, linear: Any, name: str) -> torch.Tensor | None:
-    """The weight that the node `linear` does not need any more; None if it stays as it is."""
-    graph = module.graph
-    values, matrix, bias = linear.inputs()
-    weight: torch.Tensor | None = _attribute(module, matrix)
-    if weight is None or weight.dtype != torch.float32:
-        return None
+def _used_otherwise(module: Any) -> set[int]:
+    """Where tensors lie that something else than a linear layer multiplies by."""
+    found = set()
+    for node in module.graph.findAllNodes("prim::GetAttr"):
+        value = _attribute(module, node.output())
+        uses = [(use.user.kind(), use.offset) for use in node.output().uses()]
+        if isinstance(value, torch.Tensor) and set(uses) != {("aten::linear", 1)}:
+            found.add(value.data_ptr())
+    return found
+
+
+def _replace(graph: Any, linear: Any, name: str) -> None:
+    """Puts oneDNN's product with the weight called `name` in the place of the node `linear`."""
+    values, _, bias = linear.inputs()
     following = [use.user for use in linear.output().uses()]
     (activation, *others) = following or [None]
     fused = not others and activation is not None and activation.kind() == "aten::gelu"
     last = activation if fused else linear
 
-    prepacked = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), _USUAL_TOKENS)
-    module._c._register_attribute(name, torch._C.TensorType.get(), prepacked)
     graph.setInsertPoint(linear)
     layout = graph.create("prim::GetAttr", [next(graph.inputs())], 1)
     layout.s_("name", name)
@@ -166,7 +179,6 @@ def _replace(module: Any, linear: Any, name: str) -> torch.Tensor | None:
     for node in (layout, arguments, product):
         graph.insertNode(node)
     last.output().replaceAllUsesWith(product.output())
-    return weight
 
 
 def _attribute(module: Any, value: Any) -> Any:
