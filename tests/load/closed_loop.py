@@ -10,7 +10,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 Ask = Callable[[str], object]
@@ -18,21 +18,36 @@ Ask = Callable[[str], object]
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What so many clients got: latencies in milliseconds, throughput in queries per second.
-
-    `cpu_ms` is the processor time of a query, by whoever spent it.
-    """
+    """What so many clients got in `seconds`; `cpu_seconds` is processor time, by who spent it."""
 
     clients: int
-    queries: int
-    per_second: float
-    p50_ms: float
-    p99_ms: float
-    cpu_ms: Mapping[str, float]
+    latencies_ms: Sequence[float]
+    seconds: float
+    cpu_seconds: Mapping[str, float]
 
-    def as_dict(self) -> dict[str, Any]:
-        """The figures by name."""
-        return asdict(self)
+    @property
+    def per_second(self) -> float:
+        """Queries answered per second."""
+        return len(self.latencies_ms) / self.seconds
+
+    def __add__(self, other: Measured) -> Measured:
+        """Both as if they were one, for measurements that were made in turns."""
+        spent = {who: self.cpu_seconds[who] + other.cpu_seconds[who] for who in self.cpu_seconds}
+        latencies = [*self.latencies_ms, *other.latencies_ms]
+        return Measured(self.clients, latencies, self.seconds + other.seconds, spent)
+
+    def figures(self) -> dict[str, Any]:
+        """What people compare; `cpu_ms` is processor time per query."""
+        queries = len(self.latencies_ms)
+        cuts = statistics.quantiles(self.latencies_ms, n=100, method="inclusive")
+        return {
+            "clients": self.clients,
+            "queries": queries,
+            "per_second": self.per_second,
+            "p50_ms": cuts[49],
+            "p99_ms": cuts[98],
+            "cpu_ms": {who: spent * 1000 / queries for who, spent in self.cpu_seconds.items()},
+        }
 
 
 def own_cpu() -> Mapping[str, float]:
@@ -65,7 +80,7 @@ def closed_loop(
                 query = queries[next(numbers) % len(queries)]
                 sent = time.perf_counter()
                 ask(query)
-                found.append(time.perf_counter() - sent)
+                found.append((time.perf_counter() - sent) * 1000)
                 if faults:
                     return
         except BaseException as error:
@@ -79,19 +94,4 @@ def closed_loop(
     if faults:
         raise faults[0]
     taken = time.perf_counter() - started
-    per_query = {who: (now - spent[who]) * 1000 / len(found) for who, now in cpu().items()}
-    return _measured(found, clients, taken, per_query)
-
-
-def _measured(
-    latencies: Sequence[float], clients: int, seconds: float, cpu_ms: Mapping[str, float]
-) -> Measured:
-    cuts = statistics.quantiles(latencies, n=100, method="inclusive")
-    return Measured(
-        clients=clients,
-        queries=len(latencies),
-        per_second=len(latencies) / seconds,
-        p50_ms=cuts[49] * 1000,
-        p99_ms=cuts[98] * 1000,
-        cpu_ms=cpu_ms,
-    )
+    return Measured(clients, found, taken, {who: now - spent[who] for who, now in cpu().items()})

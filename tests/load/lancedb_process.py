@@ -1,4 +1,4 @@
-"""LanceDB's half of the comparison from our side: its environment, its order, its answers."""
+"""LanceDB's half of the comparison from our side: its environment, its process, what it tells."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from deploy.cli.beir import Judged
-from deploy.evaluation.measures import MeanNdcg
 from deploy.models.sentence_model import packaged_minilm
-from tests.load.report import rounded
+from tests.load.closed_loop import Measured
 
 LANCEDB = ("lancedb==0.40.0", "torch==2.13.0", "sentence-transformers==6.2.0")
-CLIENTS = (1, 8)
 # Queries that are asked beforehand, by search.
 WARM_UP = {"hybrid": 50, "reranked": 5}
 TOP = 10
@@ -26,56 +25,71 @@ DEPTH = 20
 RERANK_TOKENS = 256
 ROOT = Path(__file__).resolve().parents[2]
 
-Figures = dict[str, dict[int, dict[str, Any]]]
-"""By search and number of clients."""
 
+class LanceDb:
+    """A process of its own that holds the table; it does nothing unless it is asked.
 
-@dataclass(frozen=True, slots=True)
-class Side:
-    """One system: figures, nDCG@10 of its hybrid search, memory in MB while it was measured.
-
-    `reranked_documents` is how many a query's cross-encoder read on average. `build_seconds` is
-    what embedding and indexing took, 0 where that was done in an earlier run.
+    `told` is what it said of itself: the ids that it ranked, by query, and the like.
     """
 
-    figures: Figures
-    ndcg: float
-    memory_mb: float
-    build_seconds: float
-    reranked_documents: float
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self.told: dict[str, Any] = {}
+        self._read("ready")
+
+    def measure(
+        self, search: str, *, clients: int, threads: int, seconds: float, fewest: int
+    ) -> Measured:
+        """Its figures with so many clients, PyTorch being given so many `threads`."""
+        order = {"search": search, "clients": clients, "threads": threads}
+        self._ask(order | {"seconds": seconds, "fewest": fewest})
+        return Measured(**self._read("measured"))
+
+    def memory_mb(self) -> float:
+        """The most that it has held so far."""
+        self._ask({})
+        return float(self._read("memory_mb"))
+
+    def _ask(self, order: Mapping[str, Any]) -> None:
+        assert self._process.stdin is not None
+        print(json.dumps(order), file=self._process.stdin, flush=True)
+
+    def _read(self, wanted: str) -> Any:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            said = json.loads(line)
+            if wanted in said:
+                return said[wanted]
+            self.told |= said
+        raise RuntimeError("LanceDB's process has ended; what it wrote above says why")
+
+    def __repr__(self) -> str:
+        return f"<LanceDb, process {self._process.pid}>"
 
 
-def measure_lancedb(work: Path, judged: Judged, seconds: float) -> Side:
-    """LanceDB's figures, each with the number of threads of PyTorch that served it better."""
+@contextmanager
+def started_lancedb(work: Path, judged: Judged) -> Iterator[LanceDb]:
+    """LanceDB with its table, which is made in `work` unless it is there."""
     python = _environment(work / "environment")
     order = work / "order.json"
-    order.write_text(json.dumps(_order(work, judged, seconds)))
+    order.write_text(json.dumps(_order(work, judged)))
     command: list[str | Path] = [python, "-m", "tests.load.lancedb_table", order]
     quiet = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | quiet, stdout=subprocess.PIPE, text=True, check=True
-    )
-    said = [json.loads(line) for line in done.stdout.splitlines()]
-    told = {name: value for each in said if "search" not in each for name, value in each.items()}
-    figures: Figures = {}
-    for each in (each for each in said if "search" in each):
-        print(json.dumps(rounded({"lancedb": each})), file=sys.stderr, flush=True)
-        rows = figures.setdefault(each["search"], {})
-        best = rows.get(each["clients"])
-        if best is None or each["per_second"] > best["per_second"]:
-            rows[each["clients"]] = each
-    ndcg = MeanNdcg(judged.judgements).of(told["ranked"])
-    return Side(
-        figures=figures,
-        ndcg=ndcg,
-        memory_mb=told["memory_mb"],
-        build_seconds=told.get("build_seconds", 0.0),
-        reranked_documents=told["reranked_documents"],
-    )
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=os.environ | quiet,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield LanceDb(process)
+        finally:
+            process.kill()
 
 
-def _order(work: Path, judged: Judged, seconds: float) -> dict[str, Any]:
-    cores = os.cpu_count() or 1
+def _order(work: Path, judged: Judged) -> dict[str, Any]:
     return {
         "folder": str(work / "table"),
         "corpus": str(judged.corpus.absolute()),
@@ -87,9 +101,6 @@ def _order(work: Path, judged: Judged, seconds: float) -> dict[str, Any]:
         "top": TOP,
         "depth": DEPTH,
         "warm_up": WARM_UP,
-        "clients": CLIENTS,
-        "threads": sorted({1, cores}),
-        "seconds": seconds,
     }
 
 

@@ -5,9 +5,10 @@
 LanceDB runs inside one process, in a Python environment that is made for it in WORK, as its guide
 says (see lancedb_table.py). Ours answers over gRPC from a whole cluster that remembers no query's
 embedding. Both hold the same documents, search vectors of the same model exactly, are warmed up,
-are asked the same queries in the same order by the same loop of threads, and have the machine to
-themselves. The table, the environment and the cluster's state stay in WORK for the next
-run. docs/performance.md says what this compares and what not.
+are asked the same queries in the same order by the same loop of threads, and take turns of a few
+seconds, so that whatever else the machine does meets both; who waits for its turn does nothing.
+The table, the environment and the cluster's state stay in WORK for the next run.
+docs/performance.md says what this compares and what not.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +36,16 @@ from deploy.cli.cluster import started_cluster
 from deploy.cli.index import index_files
 from deploy.evaluation.measures import MeanNdcg
 from deploy.local.cluster import Cluster, ClusterConfig
-from tests.load.closed_loop import Ask, closed_loop
-from tests.load.lancedb_process import CLIENTS, DEPTH, TOP, WARM_UP, Figures, Side, measure_lancedb
+from tests.load.closed_loop import Ask, Measured, closed_loop
+from tests.load.lancedb_process import DEPTH, TOP, WARM_UP, LanceDb, started_lancedb
 from tests.load.report import rounded
 from trireme.v1 import ranking_pb2, search_pb2, search_pb2_grpc
 
 COLLECTION = "scifact"
+CLIENTS = (1, 8)
+TURNS = 4
+# Of a side in each measurement, all its turns together.
+FEWEST_QUERIES = 52
 SECONDS = 30.0
 # With 8 clients: throughput of ours over LanceDB's.
 GOALS = {"hybrid": 3.0, "reranked": 4.0}
@@ -58,18 +64,101 @@ def main() -> None:
     judged = beir.load(Path(asked.data) / "scifact", "test", None)
     work = asked.work.absolute()
     work.mkdir(parents=True, exist_ok=True)
-    theirs = measure_lancedb(work, judged, asked.seconds)
-    ours = _ours(work, judged, asked.seconds, asked.shards)
-    report = {
-        "lancedb": asdict(theirs),
-        "trireme": asdict(ours),
-        "ratios": _ratios(ours.figures, theirs.figures),
-        "goals_of_throughput": GOALS,
-    }
+    with started_lancedb(work, judged) as theirs, _started(work, judged, asked.shards) as ours:
+        measured = [
+            _side_by_side(theirs, ours, search, clients, asked.seconds)
+            for search in WARM_UP
+            for clients in CLIENTS
+        ]
+        told = theirs.told
+        report = {
+            "lancedb": {
+                "ndcg": MeanNdcg(judged.judgements).of(told["ranked"]),
+                "memory_mb": theirs.memory_mb(),
+                "build_seconds": told.get("build_seconds", 0.0),
+                "reranked_documents": told["reranked_documents"],
+            },
+            "trireme": {
+                "ndcg": MeanNdcg(judged.judgements).of(ours.ranked()),
+                "memory_mb": ours.memory_mb(),
+                "build_seconds": ours.build_seconds,
+                "reranked_documents": DEPTH,
+            },
+            "measured": measured,
+            "goals_of_throughput": GOALS,
+        }
     print(json.dumps(rounded(report), indent=2))
 
 
-def _ours(work: Path, judged: Judged, seconds: float, shards: int) -> Side:
+def _side_by_side(
+    theirs: LanceDb, ours: Ours, search: str, clients: int, seconds: float
+) -> Mapping[str, Any]:
+    """Figures of both sides, made in turns, and how they compare."""
+    turn: dict[str, Any] = {
+        "clients": clients,
+        "seconds": seconds / TURNS,
+        "fewest": FEWEST_QUERIES // TURNS,
+    }
+    ask: dict[str, Callable[[], Measured]] = {
+        f"lancedb, threads: {threads}": partial(theirs.measure, search, threads=threads, **turn)
+        for threads in sorted({1, os.cpu_count() or 1})
+    }
+    ask["trireme"] = partial(ours.measure, search, **turn)
+    found = {name: one() for name, one in ask.items()}
+    for _ in range(TURNS - 1):
+        found = {name: so_far + ask[name]() for name, so_far in found.items()}
+    rows = {name: measured.figures() for name, measured in found.items()}
+    print(json.dumps(rounded({search: rows})), file=sys.stderr, flush=True)
+    mine = rows.pop("trireme")
+    # The number of threads that serves it better counts.
+    best = max(rows.values(), key=lambda each: float(each["per_second"]))
+    return {
+        "search": search,
+        "clients": clients,
+        "lancedb": best,
+        "trireme": mine,
+        # Above 1 ours is better.
+        "ratios": {
+            "throughput": mine["per_second"] / best["per_second"],
+            "p50": best["p50_ms"] / mine["p50_ms"],
+            "p99": best["p99_ms"] / mine["p99_ms"],
+        },
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """A cluster that is ready to be asked; `build_seconds` are 0 if an earlier run indexed."""
+
+    cluster: Cluster
+    judged: Judged
+    asks: Mapping[str, Ask]
+    build_seconds: float
+
+    def measure(self, search: str, *, clients: int, seconds: float, fewest: int) -> Measured:
+        """Figures with so many clients."""
+        ask, queries = self.asks[search], list(self.judged.queries.values())
+        closed_loop(ask, queries, clients=clients, seconds=1.0, fewest=2 * clients)
+        return closed_loop(
+            ask,
+            queries,
+            clients=clients,
+            seconds=seconds,
+            fewest=fewest,
+            cpu=lambda: _cpu(self.cluster),
+        )
+
+    def ranked(self) -> Mapping[str, Any]:
+        """The ids that hybrid search ranks, by query."""
+        return {id: self.asks["hybrid"](text) for id, text in self.judged.queries.items()}
+
+    def memory_mb(self) -> float:
+        """What all processes hold, what they share counted once."""
+        return sum(each.memory_full_info().pss for each in _processes(self.cluster)) / 1e6
+
+
+@contextmanager
+def _started(work: Path, judged: Judged, shards: int) -> Iterator[Ours]:
     state = work / f"state-{shards}"
     indexed = (state / "indexed").exists()
     config = ClusterConfig(
@@ -86,28 +175,10 @@ def _ours(work: Path, judged: Judged, seconds: float, shards: int) -> Side:
         build_seconds = 0.0 if indexed else time.perf_counter() - started
         _check_exact(state / "index")
         asks = {name: _asking(channel, rerank=name == "reranked") for name in WARM_UP}
-        figures = {name: _measure(name, asks[name], judged, seconds, cluster) for name in WARM_UP}
-        ranked: Any = {id: asks["hybrid"](text) for id, text in judged.queries.items()}
-        memory = sum(each.memory_full_info().pss for each in _processes(cluster)) / 1e6
-    ndcg = MeanNdcg(judged.judgements).of(ranked)
-    return Side(figures, ndcg, memory, build_seconds, reranked_documents=DEPTH)
-
-
-def _measure(
-    name: str, ask: Ask, judged: Judged, seconds: float, cluster: Cluster
-) -> dict[int, dict[str, Any]]:
-    queries = list(judged.queries.values())
-    for query in queries[: WARM_UP[name]]:
-        ask(query)
-    rows = {}
-    for clients in CLIENTS:
-        closed_loop(ask, queries, clients=clients, seconds=1.0, fewest=2 * clients)
-        measured = closed_loop(
-            ask, queries, clients=clients, seconds=seconds, cpu=lambda: _cpu(cluster)
-        )
-        rows[clients] = measured.as_dict()
-        print(json.dumps(rounded({"trireme": {"search": name, **rows[clients]}})), file=sys.stderr)
-    return rows
+        for name, ask in asks.items():
+            for query in list(judged.queries.values())[: WARM_UP[name]]:
+                ask(query)
+        yield Ours(cluster, judged, asks, build_seconds)
 
 
 def _cpu(cluster: Cluster) -> dict[str, float]:
@@ -152,21 +223,6 @@ def _check_exact(index: Path) -> None:
         manifest = store.shard(collection.uid, number).read_current()
         assert manifest is not None
         assert all(segment.index is None for segment in manifest.segments)
-
-
-def _ratios(ours: Figures, theirs: Figures) -> Mapping[str, Any]:
-    """Throughput of ours over theirs, latency of theirs over ours: above 1 ours is better."""
-    return {
-        name: {
-            f"{clients} clients": {
-                "throughput": mine["per_second"] / theirs[name][clients]["per_second"],
-                "p50": theirs[name][clients]["p50_ms"] / mine["p50_ms"],
-                "p99": theirs[name][clients]["p99_ms"] / mine["p99_ms"],
-            }
-            for clients, mine in rows.items()
-        }
-        for name, rows in ours.items()
-    }
 
 
 @contextmanager

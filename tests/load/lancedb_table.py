@@ -4,7 +4,8 @@
 
 It does as LanceDB's guide to hybrid search says: an embedding function of its registry, a table
 searched without a vector index and so exactly, a full text index with its defaults, RRF, and its
-reranker for cross-encoders. Prints JSON lines, one for each measurement.
+reranker for cross-encoders. Once ready it measures what each line of its input asks for, and
+prints JSON lines.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from lancedb.index import FTS
 from lancedb.pydantic import LanceModel, Vector
 from lancedb.rerankers import CrossEncoderReranker, RRFReranker
 
-from tests.load.closed_loop import Ask, closed_loop
+from tests.load.closed_loop import Ask, Measured, closed_loop
 
 TABLE = "documents"
 BATCH = 256
@@ -35,7 +37,7 @@ SAMPLE = 50
 
 
 def main() -> None:
-    """Reads the order, builds the table unless it is there, measures."""
+    """Reads the order, builds the table unless it is there, measures what it is asked for."""
     order = json.loads(Path(sys.argv[1]).read_text())
     table = _table(order)
     _make_cross_encoder(Path(order["model"]), Path(order["cross_encoder"]))
@@ -46,25 +48,28 @@ def main() -> None:
         ),
     }
     limits = {"hybrid": order["top"], "reranked": _limit(table, order)}
-    for name, reranker in rerankers.items():
-        ask = _asking(table, reranker, limits[name])
+    asks = {name: _asking(table, rerankers[name], limits[name]) for name in rerankers}
+    for name, ask in asks.items():
         for _ in range(order["warm_up"][name]):
             ask(order["queries"][0])
-        if name == "hybrid":
-            _say(ranked={id: ask(text) for id, text in order["judged"].items()})
-        for clients in order["clients"]:
-            _measure(ask, order, name=name, clients=clients)
-    # Linux counts in KiB.
-    _say(memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
+    _say(ranked={id: asks["hybrid"](text) for id, text in order["judged"].items()})
+    _say(ready=True)
+    for line in sys.stdin:
+        wanted = json.loads(line)
+        if wanted:
+            ask = asks[wanted.pop("search")]
+            _say(measured=asdict(_measure(ask, order["queries"], **wanted)))
+        else:
+            # Linux counts in KiB.
+            _say(memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6)
 
 
-def _measure(ask: Ask, order: dict[str, Any], *, name: str, clients: int) -> None:
-    """Once for each number of threads that PyTorch may use; the better one counts."""
-    for threads in order["threads"]:
-        torch.set_num_threads(threads)
-        closed_loop(ask, order["queries"], clients=clients, seconds=1.0, fewest=2 * clients)
-        measured = closed_loop(ask, order["queries"], clients=clients, seconds=order["seconds"])
-        _say(search=name, threads=threads, **measured.as_dict())
+def _measure(
+    ask: Ask, queries: Sequence[str], *, clients: int, threads: int, seconds: float, fewest: int
+) -> Measured:
+    torch.set_num_threads(threads)
+    closed_loop(ask, queries, clients=clients, seconds=1.0, fewest=2 * clients)
+    return closed_loop(ask, queries, clients=clients, seconds=seconds, fewest=fewest)
 
 
 def _asking(table: Any, reranker: Any, top: int) -> Ask:

@@ -115,6 +115,7 @@ def _measure(rig: Rig, seconds: float) -> dict[str, Any]:
         "admitted_p99_ratio": flood_p99 / usual_p99,
         "goodput_of_capacity": goodput,
         "goodput_of_what_was_left": goodput / left,
+        "shed_p50_ms": flood.failed[SHED].percentile(50),
         "shed_p99_ms": flood.failed[SHED].percentile(99),
         "gateway_peak_megabytes": {"before": before / 1e6, "after": rig.gateway_peak() / 1e6},
         "seconds_to_normal": _seconds_to_normal(rig, capacity, usual),
@@ -130,7 +131,7 @@ def _capacity(rig: Rig) -> tuple[float, float]:
             for clients in CLIENTS
         ]
     best = max(found, key=lambda each: each.per_second)
-    return best.per_second, best.per_second * sum(best.cpu_ms.values()) / 1000
+    return best.per_second, sum(best.cpu_seconds.values()) / best.seconds
 
 
 def _asking(channel: grpc.Channel, shape: Shape) -> Callable[[str], object]:
