@@ -12,6 +12,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from core.accepting import open_server
 from core.errors import BadEnvironment
 from core.rpc import MAX_RECEIVE_BYTES
 from core.security.tls import NO_TLS, TlsSettings
@@ -114,7 +115,7 @@ class RoleServer:
         BadEnvironment if it is in use or the certificates cannot be used.
         """
         options = serving.options(shared_port)
-        server = grpc.aio.server(interceptors=list(interceptors), options=options)
+        server = open_server(interceptors, options)
         services = add_services(server)
         port = _bind(server, address, serving.tls, shared_port)
         alone = _health_server(serving.health_address, options, shared_port)
@@ -156,7 +157,7 @@ def _health_server(
     """A server for those who ask for health without TLS, and its port; None without an address."""
     if not address:
         return None
-    server = grpc.aio.server(options=options)
+    server = open_server((), options)
     return server, _bind(server, address, NO_TLS, shared)
 
 
