@@ -27,6 +27,8 @@ HEALTH = "/grpc.health.v1.Health/"
 REFLECTION = "/grpc.reflection."
 # A stream's sender is held back for so long; beyond, it is told.
 LONGEST_WAIT_SECONDS = 60.0
+# A refused stream's first message is waited for so long, unless there is none.
+FIRST_MESSAGE_SECONDS = 0.1
 
 Context = Any
 
@@ -82,7 +84,11 @@ class _Guard:
 
     def stream(self, behaviour: Any) -> Any:
         async def call(incoming: Any, context: Context) -> AsyncIterator[Any]:
-            await self.admit(context)
+            try:
+                await self.admit(context)
+            except TriremeError:
+                await _wait_for_first(incoming)
+                raise
             requests = _Requests(self, incoming, context)
             # Nothing is begun for a stream whose first message is refused.
             await requests.read_first()
@@ -149,6 +155,13 @@ class _Requests(AsyncIterator[Any]):
         except TriremeError as error:
             self.refusal = error
             raise StopAsyncIteration from error
+
+
+async def _wait_for_first(incoming: AsyncIterator[bytes]) -> None:
+    """To a client of grpc.aio that still sends it, a stream that ends is INTERNAL, not refused."""
+    with suppress(TimeoutError, StopAsyncIteration):
+        async with asyncio.timeout(FIRST_MESSAGE_SECONDS):
+            await anext(incoming)
 
 
 async def _turn(caller: Caller) -> None:
