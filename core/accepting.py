@@ -88,27 +88,35 @@ class _EagerCore(cygrpc.AioServer):  # type: ignore[misc]
         super().add_registered_method_handlers(handlers)
 
     def _make_request_call_future(self, method: bytes | None) -> asyncio.Future[Any]:
-        """What grpc.aio's own loop waits for: only calls of methods that nobody has registered."""
+        """What grpc.aio's own loop waits for: it serves only what nobody has registered."""
         if method is None:
             unregistered: asyncio.Future[Any] = super()._make_request_call_future(None)
             return unregistered
+        # What grpc.aio's loop waits for here is only a fault, with which it ends the server.
+        fault = self._running_loop.create_future()
         for _ in range(CALLS_ASKED_FOR):
-            self._ask_for(method)
-        return self._running_loop.create_future()
+            self._ask_for(method, fault)
+        return fault
 
-    def _ask_for(self, method: bytes) -> None:
-        task = self._running_loop.create_task(self._take(method))
+    def _ask_for(self, method: bytes, fault: asyncio.Future[Any]) -> None:
+        task = self._running_loop.create_task(self._take(method, fault))
         # The event loop itself holds its tasks only weakly.
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _take(self, method: bytes) -> None:
+    async def _take(self, method: bytes, fault: asyncio.Future[Any]) -> None:
         """Waits for a call and serves it, while another task waits for the next one."""
         try:
             state = await self._request_registered_call(method)
         except cygrpc._RequestCallError:
-            return  # the server stops
-        self._ask_for(method)
+            if self.is_running():
+                self._ask_for(method, fault)
+            return
+        except Exception as error:
+            if not fault.done():
+                fault.set_exception(error)
+            return
+        self._ask_for(method, fault)
         name, loop = method.decode(), self._running_loop
         interceptors = self._call_interceptors
         call = cygrpc._handle_rpc(name, self._resolver, interceptors, state, loop, False)

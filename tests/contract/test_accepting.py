@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -155,6 +156,40 @@ async def test_a_stopping_server_lets_calls_end(service: Service) -> None:
 
         assert await under_way == b"x"
         await stopping
+
+
+async def test_a_call_that_is_lost_on_its_way_costs_no_place(service: Service) -> None:
+    server, address = start(service)
+    core: Any = server
+    core, lost = core._server, itertools.count()
+    take = core._request_registered_call
+
+    async def lose(method: bytes) -> Any:
+        if next(lost) < 2 * METHODS * CALLS_ASKED_FOR:
+            raise cygrpc._RequestCallError("lost")
+        return await take(method)
+
+    core._request_registered_call = lose
+    await server.start()
+    async with asking(address) as ask:
+        for number in range(METHODS):
+            assert await ask(f"M{number}") == b"x"
+    await server.stop(0)
+
+
+async def test_a_server_that_cannot_take_calls_ends(service: Service) -> None:
+    server, _ = start(service)
+    core: Any = server
+
+    async def fail(method: bytes) -> Any:
+        raise RuntimeError("out of order")
+
+    core._server._request_registered_call = fail
+    await server.start()
+
+    with pytest.raises(RuntimeError, match="out of order"):
+        async with asyncio.timeout(SECONDS):
+            await server.wait_for_termination(SECONDS)
 
 
 async def test_an_unknown_release_is_used_as_it_is(
