@@ -55,8 +55,10 @@ def open_server(
 
 
 def _looks_so(owner: Any, name: str, parameters: str) -> bool:
-    found = getattr(owner, name, None)
-    return found is not None and list(inspect.signature(found).parameters) == parameters.split()
+    try:
+        return list(inspect.signature(getattr(owner, name)).parameters) == parameters.split()
+    except (AttributeError, TypeError, ValueError):
+        return False  # it is not there, or does not tell its parameters
 
 
 class _EagerServer(_server.Server):

@@ -192,10 +192,13 @@ async def test_a_server_that_cannot_take_calls_ends(service: Service) -> None:
             await server.wait_for_termination(SECONDS)
 
 
+@pytest.mark.parametrize(
+    "known", [(cygrpc, "_handle_rpc", "another"), (cygrpc, "_gone", ""), (cygrpc, "__name__", "")]
+)
 async def test_an_unknown_release_is_used_as_it_is(
-    service: Service, monkeypatch: pytest.MonkeyPatch
+    service: Service, monkeypatch: pytest.MonkeyPatch, known: tuple[Any, str, str]
 ) -> None:
-    monkeypatch.setattr(accepting, "_KNOWN", ((cygrpc, "_handle_rpc", "another"),))
+    monkeypatch.setattr(accepting, "_KNOWN", (known,))
     server, address = start(service)
     await server.start()
 
