@@ -90,11 +90,13 @@ class _EagerCore(cygrpc.AioServer):  # type: ignore[misc]
         super().add_registered_method_handlers(handlers)
 
     def _make_request_call_future(self, method: bytes | None) -> asyncio.Future[Any]:
-        """What grpc.aio's own loop waits for: it serves only what nobody has registered."""
+        """What grpc.aio's own loop waits for: a call of a method that nobody has registered.
+
+        Of the others it gets only faults, with which it ends the server.
+        """
         if method is None:
             unregistered: asyncio.Future[Any] = super()._make_request_call_future(None)
             return unregistered
-        # What grpc.aio's loop waits for here is only a fault, with which it ends the server.
         fault = self._running_loop.create_future()
         for _ in range(CALLS_ASKED_FOR):
             self._ask_for(method, fault)

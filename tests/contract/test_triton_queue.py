@@ -163,6 +163,7 @@ async def ran_behind_blocks(
         await asyncio.gather(*blocks)
         # What still waited would run before the request that this sends.
         after = await statistics(client, model)
+        assert ran(after, block_rows) - ran(before, block_rows) == INSTANCES
         if were_busy:
             return ran(after, rows) - ran(before, rows)
     pytest.fail("no block kept an instance busy for long enough")

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from core.rpc import open_channel, reason_of
+from core.rpc import open_channel
 from deploy.local.cluster import Cluster, ClusterConfig
 from trireme.v1 import (
     collection_pb2,
@@ -41,22 +41,16 @@ GRACE_SECONDS = 0.05
 HEALTHY_SECONDS = 5
 STOPPED_SECONDS = 30
 RECOVERY_SECONDS = 5
-# The least that a refusal says.
-AGAIN_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """When a search was asked and answered, and what fell short; `failure` "" is an answer.
-
-    `refused` is when it was asked before in vain.
-    """
+    """When a search was asked and answered, and what fell short; `failure` "" is an answer."""
 
     started: float
     ended: float
     labels: frozenset[str]
     failure: str = ""
-    refused: tuple[float, ...] = ()
 
 
 @pytest_asyncio.fixture
@@ -106,9 +100,6 @@ async def test_answers_keep_their_deadlines_and_become_whole_again(
     recovered = [o for o in outcomes if o.started > continued + RECOVERY_SECONDS]
     assert len(recovered) > QUERIES_PER_SECOND
     assert not [outcome for outcome in recovered if outcome.labels]
-    # Until it is known that nothing answers, what waits for it takes all the room.
-    refused = [moment - stopped for outcome in outcomes for moment in outcome.refused]
-    assert all(0 < after <= 2 * DEADLINE_SECONDS for after in refused)
     assert sum(cluster.restarts.values()) == 0
 
 
@@ -157,22 +148,16 @@ async def _ask_steadily(channel: grpc.aio.Channel) -> list[Outcome]:
 
 
 async def _ask(channel: grpc.aio.Channel, number: int) -> Outcome:
-    """One search, asked again if there was no room for it."""
     stub: Any = search_pb2_grpc.SearchServiceStub(channel)
-    refused: list[float] = []
-    while True:
-        started = time.monotonic()
-        try:
-            reply = await stub.Search(_request(number), timeout=DEADLINE_SECONDS)
-        except grpc.aio.AioRpcError as error:
-            if reason_of(error) == "OVERLOADED":
-                refused.append(started)
-                await asyncio.sleep(AGAIN_SECONDS)
-                continue
-            failure = f"{error.code().name}: {error.details()}"
-            return Outcome(started, time.monotonic(), frozenset(), failure, tuple(refused))
+    started = time.monotonic()
+    labels: frozenset[str] = frozenset()
+    failure = ""
+    try:
+        reply = await stub.Search(_request(number), timeout=DEADLINE_SECONDS)
         labels = frozenset(_label(each) for each in reply.degraded)
-        return Outcome(started, time.monotonic(), labels, refused=tuple(refused))
+    except grpc.aio.AioRpcError as error:
+        failure = f"{error.code().name}: {error.details()}"
+    return Outcome(started, time.monotonic(), labels, failure)
 
 
 def _request(number: int) -> search_pb2.SearchRequest:
@@ -201,7 +186,6 @@ def _print(role: str, outcomes: list[Outcome], stopped: float, continued: float)
         p50, p99 = np.percentile(times, [50, 99])
         labels = Counter(label for outcome in found for label in outcome.labels)
         print(f"{role} {phase}: {len(found)} searches, p50 {p50:.0f} ms, p99 {p99:.0f} ms")
-        refused = sum(len(outcome.refused) for outcome in found)
-        print(f"  worst {max(times):.0f} ms, {refused} refusals, labels {dict(labels)}")
+        print(f"  worst {max(times):.0f} ms, labels {dict(labels)}")
     short = [outcome.started - continued for outcome in phases["continued"] if outcome.labels]
     print(f"  last answer that fell short was asked {max(short, default=0.0):.2f} s after that")
