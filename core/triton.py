@@ -47,6 +47,7 @@ BULK_PRIORITY = 2
 BULK_REQUESTS = 3
 _OUTPUT = "OUTPUT__0"
 _DETAIL_CHARACTERS = 300
+_NOBODY_THERE = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
 
 
 class NeverSent(OutOfTime):
@@ -106,6 +107,14 @@ class TritonClient:
     async def stop(self, grace_seconds: float) -> None:
         """Lets calls in flight end for up to `grace_seconds`, then closes the connection."""
         await self._channel.close(grace_seconds)
+
+    async def is_live(self, seconds: float) -> bool:
+        """Whether Triton says anything within so many seconds, however busy its models are."""
+        try:
+            await self._stub.ServerLive(service_pb2.ServerLiveRequest(), timeout=seconds)
+        except grpc.aio.AioRpcError as error:
+            return error.code() not in _NOBODY_THERE
+        return True
 
     async def model_info(self, name: str, version: str, deadline: Deadline) -> ModelInfo:
         """The properties of a model; version "" means the newest that is served.

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 from core.deadline import Deadline
-from core.errors import BadEnvironment, Overloaded
+from core.errors import BadEnvironment, Overloaded, Unreachable
 from core.security.caller import current_caller
 from gateway.fair_queue import Entry, FairQueue
 from gateway.limiter import Limiter
@@ -29,6 +29,16 @@ class _Waiting(Entry):
 
     deadline: Deadline = field(kw_only=True)
     turn: asyncio.Future[None] = field(kw_only=True)
+
+
+@dataclass(slots=True)
+class Permit:
+    """What work holds while it is under way; it is not `usual` if its time tells nothing of load.
+
+    As that of a search which waited for a peer that hangs, or did without it.
+    """
+
+    usual: bool = True
 
 
 class Admission:
@@ -60,7 +70,7 @@ class Admission:
         return len(self._queue)
 
     @asynccontextmanager
-    async def admit(self, work: Work, deadline: Deadline) -> AsyncIterator[None]:
+    async def admit(self, work: Work, deadline: Deadline) -> AsyncIterator[Permit]:
         """Holds permits for `work`, after a short wait if need be.
 
         Raises Overloaded at once if the queue is full or takes longer than `deadline` allows, and
@@ -73,11 +83,11 @@ class Admission:
             entry = self._entry(work, deadline)
             self._make_room(entry)
             await self._wait(entry)
-        with self._holding(work):
-            yield
+        with self._holding(work) as permit:
+            yield permit
 
     @asynccontextmanager
-    async def turn(self, work: Work, deadline: Deadline) -> AsyncIterator[None]:
+    async def turn(self, work: Work, deadline: Deadline) -> AsyncIterator[Permit]:
         """Holds permits for work whose sender is held back meanwhile.
 
         Waits as long as `deadline` allows, however long the queue is; raises Overloaded if that
@@ -87,8 +97,8 @@ class Admission:
             self._take(work)
         else:
             await self._wait(self._entry(work, deadline, fixed=True))
-        with self._holding(work):
-            yield
+        with self._holding(work) as permit:
+            yield permit
 
     @contextmanager
     def spare(self, work: Work) -> Iterator[None]:
@@ -168,24 +178,27 @@ class Admission:
             entry.turn.set_result(None)
 
     @contextmanager
-    def _holding(self, work: Work) -> Iterator[None]:
+    def _holding(self, work: Work) -> Iterator[Permit]:
         """Measures work for which permits were taken, and gives them back."""
+        permit = Permit()
         began = self._clock()
         try:
-            yield
+            yield permit
+        except Unreachable:
+            raise
         except BaseException:
             # What was given up says only that it would have taken longer.
             if self._clock() - began > self._limiter.usual_seconds(work.kind):
-                self._measure(work, began)
+                self._measure(work, permit, began)
             raise
         else:
-            self._measure(work, began)
+            self._measure(work, permit, began)
         finally:
             self._give_back(work)
 
-    def _measure(self, work: Work, began: float) -> None:
-        now = self._clock()
-        self._limiter.finished(work.kind, work.units, now - began, taken=self._taken, now=now)
+    def _measure(self, work: Work, permit: Permit, began: float) -> None:
+        kind, now = work.kind if permit.usual else "", self._clock()
+        self._limiter.finished(kind, work.units, now - began, taken=self._taken, now=now)
 
     def _take(self, work: Work) -> None:
         self._taken += work.units

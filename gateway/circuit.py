@@ -1,7 +1,7 @@
 """Whether a peer is worth waiting for. Pure: what happened is told, nothing is asked.
 
-A peer that left several calls in a row unanswered is taken for silent: nobody waits for it any
-more until it has answered something, be it a late call or a probe.
+A peer that left several calls in a row unanswered, or was found dead, is taken for silent: nobody
+waits for it any more until it has answered something, be it a late call or a probe.
 """
 
 from __future__ import annotations
@@ -37,9 +37,12 @@ class Circuit:
     def overtaken(self) -> bool:
         """Notes a call that another peer, asked later, answered sooner; likewise."""
         self._unanswered += 1
-        begins = not self.silent and self._unanswered >= UNANSWERED_CALLS
-        self.silent = self.silent or begins
-        return begins
+        return self._unanswered >= UNANSWERED_CALLS and self.found_dead()
+
+    def found_dead(self) -> bool:
+        """Notes that the peer does not even say that it is there; likewise."""
+        was_silent, self.silent = self.silent, True
+        return not was_silent
 
     def __repr__(self) -> str:
         return f"<Circuit {'silent' if self.silent else 'closed'}, {self._unanswered} unanswered>"

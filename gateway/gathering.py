@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic
 
 import grpc
@@ -31,14 +32,24 @@ async def gather(
     call: Callable[[Target, Line], Awaitable[Reply]],
 ) -> Gathered[Reply]:
     """Makes a call to every target, each to whichever of its replicas answers best."""
-    # Nobody waits for a shard that has fallen silent, unless there is nobody else to wait for.
-    even_silent = all(target.is_silent for target in targets)
+
+    def even_silent() -> bool:
+        # Nobody waits for a shard that has fallen silent, unless there is nobody else to wait for.
+        return all(target.is_silent for target in targets)
+
+    async def reply(target: Target) -> Reply:
+        ask = partial(target.ask, stage, lambda peer: call(target, peer.line))
+        try:
+            return await ask(even_silent=even_silent())
+        except grpc.aio.AioRpcError as error:
+            # It may have fallen silent, and the last to do so, while it was waited for.
+            if reason_of(error) or not even_silent():
+                raise
+            return await ask(even_silent=True)
 
     async def outcome(target: Target) -> Reply | Degradation:
         try:
-            return await target.ask(
-                stage, lambda peer: call(target, peer.line), even_silent=even_silent
-            )
+            return await reply(target)
         except ShardUnavailable as error:
             return _missing(stage, target, error.reason, error.message)
         except grpc.aio.AioRpcError as error:

@@ -1,9 +1,11 @@
-"""A Triton client that does not wait for a model that has fallen silent."""
+"""A Triton client that does not wait for a model, or a Triton, that has fallen silent."""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Self
 
@@ -20,13 +22,16 @@ from gateway.pulse import Pulse
 
 
 class GuardedTriton(TritonClient):
-    """As TritonClient, but TritonUnavailable is raised at once while a model is silent.
+    """As TritonClient, but TritonUnavailable is raised at once while a model is silent, or Triton.
 
     Each model counts for itself: one that hangs takes no other with it. It is probed with one
-    token, because a Triton whose model hangs still says that it is ready.
+    token, because a Triton whose model hangs still says that it is ready. A Triton that does not
+    even say that it is live takes all of them with it, and the calls that wait for it.
     """
 
     _silent: Gauge
+    _server: Pulse
+    _waiting: set[asyncio.Timeout]
     _pulses: dict[str, Pulse]
     _inputs: dict[str, tuple[str, int]]
 
@@ -43,11 +48,17 @@ class GuardedTriton(TritonClient):
         """A client for `host:port`; call it inside a running event loop."""
         client = cls.create(address, bulk_requests=bulk_requests, metrics=metrics, tls=tls)
         client._silent, client._pulses, client._inputs = silent, {}, {}
+        client._server, client._waiting = Pulse(address, client.is_live, silent), set()
         return client
+
+    async def start(self) -> None:
+        """As TritonClient.start; from now on a Triton that says nothing is noticed."""
+        await super().start()
+        self._server.listen(self.is_live, lambda: bool(self._waiting), self._give_up)
 
     async def stop(self, grace_seconds: float) -> None:
         """Ends the probes, then as TritonClient.stop."""
-        for pulse in self._pulses.values():
+        for pulse in (self._server, *self._pulses.values()):
             await pulse.stop()
         await super().stop(grace_seconds)
 
@@ -56,7 +67,8 @@ class GuardedTriton(TritonClient):
         pulse = self._check(name)
         started = time.perf_counter()
         try:
-            return await super().model_info(name, version, deadline)
+            async with self._waited_for():
+                return await super().model_info(name, version, deadline)
         except OutOfTime:
             pulse.unanswered(time.perf_counter() - started)
             raise
@@ -75,7 +87,8 @@ class GuardedTriton(TritonClient):
         self._inputs[model] = (version, len(inputs))
         started = time.perf_counter()
         try:
-            output = await super().infer(model, version, inputs, deadline, priority=priority)
+            async with self._waited_for():
+                output = await super().infer(model, version, inputs, deadline, priority=priority)
         except NeverSent:
             raise
         except OutOfTime:
@@ -84,7 +97,34 @@ class GuardedTriton(TritonClient):
         pulse.answered()
         return output
 
+    @asynccontextmanager
+    async def _waited_for(self) -> AsyncIterator[None]:
+        """Around a call: ends it with TritonUnavailable once Triton is found dead."""
+        try:
+            async with asyncio.timeout(None) as waiting:
+                self._waiting.add(waiting)
+                try:
+                    yield
+                finally:
+                    self._waiting.discard(waiting)
+        except TimeoutError as error:
+            raise self._silence() from error
+        self._server.answered()
+
+    def _give_up(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for waiting in self._waiting:
+            waiting.reschedule(now)
+
+    def _silence(self) -> TritonUnavailable:
+        return TritonUnavailable(
+            f"Triton at {self.address} has not answered for {self._server.silent_seconds:.1f} s",
+            remedy="try again shortly",
+        )
+
     def _check(self, model: str) -> Pulse:
+        if self._server.silent:
+            raise self._silence()
         pulse = self._pulses.get(model)
         if pulse is None:
             pulse = Pulse(model, partial(self._probe, model), self._silent)

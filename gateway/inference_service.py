@@ -16,7 +16,7 @@ from core.errors import InvalidInput, TriremeError
 from core.model_info import ModelInfo
 from core.triton import BULK_PRIORITY, QUERY_PRIORITY
 from gateway import inference_wire as wire
-from gateway.admission import Admission
+from gateway.admission import Admission, Permit
 from gateway.config import GatewayConfig
 from gateway.inference import Inference
 from gateway.lanes import Lane, lane_of
@@ -175,7 +175,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
             async for reply in line:
                 yield reply
 
-    def _turn(self, work: Work, deadline: Deadline) -> AbstractAsyncContextManager[None]:
+    def _turn(self, work: Work, deadline: Deadline) -> AbstractAsyncContextManager[Permit]:
         """Permits, waited for in half of the time: the other half is for the work."""
         return self._admission.turn(work, deadline.at_most(deadline.remaining() / 2))
 

@@ -59,6 +59,16 @@ class Line:
     ) -> shard_pb2.FetchResponse:
         return (await self._ask(Ask(fetch=request), seconds)).fetch
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether calls are under way."""
+        return self._stream is not None and self._stream.is_waiting
+
+    def give_up(self, why: str) -> None:
+        """Fails the calls under way, as if the shard had gone."""
+        if self._stream is not None:
+            self._stream.give_up(why)
+
     async def close(self) -> None:
         """Ends the stream; calls under way fail."""
         if self._stream is not None:
@@ -99,6 +109,13 @@ class _Stream:
             if self._waiting.pop(number, None) is not None:
                 self._outgoing.put_nowait(Ask(call=number, forget=True))
 
+    @property
+    def is_waiting(self) -> bool:
+        return bool(self._waiting)
+
+    def give_up(self, why: str) -> None:
+        self._fail(lost(why))
+
     async def close(self) -> None:
         self._reading.cancel()
         await asyncio.gather(self._reading, self._writing, return_exceptions=True)
@@ -131,7 +148,10 @@ class _Stream:
         self.is_over = True
         self._writing.cancel()
         self._call.cancel()
-        waiting, self._waiting = self._waiting, {}
-        for answer in waiting.values():
+        self._fail(failure)
+        self._waiting.clear()
+
+    def _fail(self, failure: grpc.aio.AioRpcError) -> None:
+        for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(failure)

@@ -139,7 +139,7 @@ class GatewayMetrics:
         )
         self.silent_peers = Gauge(
             "trireme_gateway_silent_peers",
-            "1 while a shard or a model in Triton answers nothing and is not waited for.",
+            "1 while a shard, Triton or a model in it answers nothing and is not waited for.",
             ("peer",),
             registry=self.registry,
         )

@@ -67,6 +67,7 @@ class Peer:
 
     async def watch(self) -> None:
         """Follows the shard for ever."""
+        self.pulse.listen(self._probe, lambda: self.line.is_waiting, self._give_up)
         while True:
             try:
                 async for message in self._stub.Watch(
@@ -87,6 +88,9 @@ class Peer:
         await self.pulse.stop()
         await self.line.close()
         await self._channel.close()
+
+    def _give_up(self) -> None:
+        self.line.give_up(f"has not answered for {self.pulse.silent_seconds:.1f} s")
 
     async def _probe(self, seconds: float) -> bool:
         request = health_pb2.HealthCheckRequest()

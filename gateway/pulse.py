@@ -1,4 +1,8 @@
-"""Whether a peer answers. One that has fallen silent is probed until it answers again."""
+"""Whether a peer answers. One that has fallen silent is probed until it answers again.
+
+Calls that are given up say so, and say it late: their callers were patient. So a peer that leaves
+calls waiting and answers nothing at all is asked whether it is there.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,12 @@ Probe = Callable[[float], Awaitable[bool]]
 
 PROBE_SECONDS = 1.0
 PAUSE_SECONDS = 0.1
+# A peer that has said nothing for the first while calls waited is asked whether it is there, and
+# has the second to say so. Together they are short enough for the searches that wait meanwhile.
+QUIET_SECONDS = 0.1
+ALIVE_SECONDS = 0.3
+# Who was held up for longer than this times what he meant to wait cannot tell who was silent.
+_HELD_UP = 1.5
 
 
 class Pulse:
@@ -42,7 +52,9 @@ class Pulse:
         self._clock = clock
         self._circuit = Circuit()
         self._silent_since = 0.0
+        self._answers = 0
         self._probing: asyncio.Task[None] | None = None
+        self._listening: asyncio.Task[None] | None = None
 
     @property
     def silent(self) -> bool:
@@ -54,8 +66,21 @@ class Pulse:
         """For how long it has been taken for silent."""
         return self._clock() - self._silent_since if self.silent else 0.0
 
+    def listen(
+        self, is_there: Probe, is_waited_for: Callable[[], bool], give_up: Callable[[], None]
+    ) -> None:
+        """From now on finds out by itself that the peer is dead, while calls wait for it.
+
+        These are then given up. `is_there` asks something that a peer answers however much it has
+        to do; call this inside a running event loop.
+        """
+        self._listening = asyncio.create_task(
+            self._listen(is_there, is_waited_for, give_up), context=Context()
+        )
+
     def answered(self) -> None:
         """Notes an answer of any kind."""
+        self._answers += 1
         if self._circuit.answered():
             self._gauge.labels(self._name).set(0)
             log.info("peer answers again", extra={"peer": self._name})
@@ -71,14 +96,31 @@ class Pulse:
             self._fell_silent()
 
     async def stop(self) -> None:
-        """Ends the probes."""
-        if self._probing is not None:
-            self._probing.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._probing
+        """Ends the probes, and the listening."""
+        for task in (self._listening, self._probing):
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
 
-    def _fell_silent(self) -> None:
-        self._silent_since = self._clock()
+    async def _listen(
+        self, is_there: Probe, is_waited_for: Callable[[], bool], give_up: Callable[[], None]
+    ) -> None:
+        while True:
+            heard = self._answers
+            await asyncio.sleep(QUIET_SECONDS)
+            if self.silent or self._answers != heard or not is_waited_for():
+                continue
+            began = self._clock()
+            is_dead = not await is_there(ALIVE_SECONDS)
+            waited = self._clock() - began
+            if is_dead and waited < _HELD_UP * ALIVE_SECONDS and self._answers == heard:
+                if self._circuit.found_dead():
+                    self._fell_silent(QUIET_SECONDS + waited)
+                give_up()
+
+    def _fell_silent(self, seconds_ago: float = 0.0) -> None:
+        self._silent_since = self._clock() - seconds_ago
         self._gauge.labels(self._name).set(1)
         log.warning("peer has fallen silent", extra={"peer": self._name})
         if self._probing is None or self._probing.done():

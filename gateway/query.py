@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from core.documents import AttributeValue, Position
-from core.errors import OutOfTime, TriremeError
+from core.errors import OutOfTime, ShardUnavailable, TriremeError, TritonUnavailable
 from core.filters.tree import Node
 from core.query_syntax import Constraint, Understood
 from core.ranking_wish import OPEN, RankingWish, given
@@ -215,3 +215,9 @@ class Answer:
     expires: datetime | None = None
     filter_plan: FilterPlan | None = None
     understood: Understood | None = None
+
+    @property
+    def lacks_a_peer(self) -> bool:
+        """Whether a shard or Triton did not answer, rather than too late."""
+        reasons = {each.reason for each in self.degraded}
+        return not reasons.isdisjoint((ShardUnavailable.reason, TritonUnavailable.reason))

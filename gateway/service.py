@@ -15,7 +15,7 @@ from core.deadline import Deadline
 from core.documents import check_count, check_text
 from core.errors import InvalidInput, TriremeError
 from core.rpc import deadline_of
-from gateway.admission import Admission
+from gateway.admission import Admission, Permit
 from gateway.answer_wire import answer_to_proto
 from gateway.batch import side_by_side
 from gateway.config import GatewayConfig
@@ -72,10 +72,10 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     ) -> search_pb2.SearchResponse:
         whole = call_deadline(context, self._config)
         work = search_work(request, self._config.rerank_depth, lane_of(context))
-        async with self._admission.admit(work, whole):
+        async with self._admission.admit(work, whole) as permit:
             deadline = self._reply_time.before(whole)
             try:
-                answer = await self._find(request, deadline)
+                answer = await self._find(request, deadline, permit)
             except asyncio.CancelledError:
                 self._reply_time.missed(deadline)
                 raise
@@ -89,12 +89,12 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         reply_seconds = BATCH_REPLY_SECONDS * len(request.requests)
         whole = call_deadline(context, self._config)
         deadline = self._reply_time.before(whole).earlier_by(reply_seconds)
-        works = [
-            partial(self._outcome, each, deadline, f"requests[{number}]")
-            for number, each in enumerate(request.requests)
-        ]
         each = batch_work(request.requests, self._config.rerank_depth, lane_of(context))
-        async with self._admission.admit(each, deadline):
+        async with self._admission.admit(each, deadline) as permit:
+            works = [
+                partial(self._outcome, each, deadline, permit, f"requests[{number}]")
+                for number, each in enumerate(request.requests)
+            ]
             spare = partial(self._admission.spare, each)
             outcomes = await side_by_side(works, spare, at_once=SEARCHES_AT_ONCE)
         self._count(*outcomes)
@@ -115,28 +115,33 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         self, request: search_pb2.ExplainHitRequest, context: Context
     ) -> search_pb2.ExplainHitResponse:
         whole = call_deadline(context, self._config)
-        async with self._admission.admit(Work("explain", EXPLAIN_UNITS, lane_of(context)), whole):
+        work = Work("explain", EXPLAIN_UNITS, lane_of(context))
+        async with self._admission.admit(work, whole) as permit:
             deadline = self._reply_time.before(whole)
             query, document_id = explain_from_proto(request, self._config)
             explanation = await self._explainer.explain(query, document_id, deadline)
             self._metrics.observe(explanation.answer)
+            permit.usual = not explanation.answer.lacks_a_peer
             return explanation_to_proto(explanation)
 
-    async def _find(self, request: search_pb2.SearchRequest, deadline: Deadline) -> Answer:
+    async def _find(
+        self, request: search_pb2.SearchRequest, deadline: Deadline, permit: Permit
+    ) -> Answer:
         answer = await self._search.search(query_from_proto(request, self._config), deadline)
+        permit.usual = not answer.lacks_a_peer
         self._live.note(request.collection, request.query)
         self._metrics.observe(answer)
         self._slow.note(request.collection, request.query, answer)
         return answer
 
     async def _outcome(
-        self, request: search_pb2.SearchRequest, deadline: Deadline, path: str = ""
+        self, request: search_pb2.SearchRequest, deadline: Deadline, permit: Permit, path: str = ""
     ) -> search_pb2.SearchOutcome:
         """The answer, or why there is none; `path` is where the request stands."""
         try:
             deadline.check("the search could begin")
             with tracing.span("search"):
-                answer = await self._find(request, deadline)
+                answer = await self._find(request, deadline, permit)
                 return search_pb2.SearchOutcome(response=answer_to_proto(answer))
         except TriremeError as error:
             return failed(error, path)
@@ -153,11 +158,11 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
             request = _request(message, response)
             patience = stream_deadline(context, self._config)
             work = search_work(request, self._config.rerank_depth, lane)
-            async with self._admission.turn(work, patience):
+            async with self._admission.turn(work, patience) as permit:
                 own = self._reply_time.before(
                     patience.at_most(self._config.default_deadline_seconds)
                 )
-                response.outcome.CopyFrom(await self._outcome(request, own))
+                response.outcome.CopyFrom(await self._outcome(request, own, permit))
         except TriremeError as error:
             response.outcome.CopyFrom(failed(error))
         self._count(response.outcome)

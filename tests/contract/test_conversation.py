@@ -194,6 +194,28 @@ async def test_nobody_works_on_what_nobody_waits_for(ends: Ends) -> None:
     assert ends.calls("count_terms", "CANCELLED") == 2.0
 
 
+async def test_calls_that_are_given_up_fail_and_the_conversation_goes_on(ends: Ends) -> None:
+    given_up = ends.count("given"), ends.count("up")
+    await ends.begun("given", "up")
+
+    assert ends.line.is_waiting
+    ends.line.give_up("has not answered for 0.4 s")
+    for failure in await asyncio.gather(*given_up, return_exceptions=True):
+        assert isinstance(failure, grpc.aio.AioRpcError)
+        assert failure.code() is grpc.StatusCode.UNAVAILABLE
+        assert failure.details() == "has not answered for 0.4 s"
+    assert not ends.line.is_waiting
+    async with asyncio.timeout(SECONDS):
+        forgotten = {await ends.answers.forgotten.get() for _ in given_up}
+    later = ends.count("later")
+    await ends.begun("later")
+    ends.answers.gates["later"].set()
+
+    assert forgotten == {"given", "up"}
+    assert list((await later).statistics.terms) == ["later"]
+    assert len(ends.servicer.held) == 1
+
+
 async def test_a_shard_that_stops_answers_what_it_has_read(ends: Ends) -> None:
     asked = ends.count("asked")
     await ends.begun("asked")

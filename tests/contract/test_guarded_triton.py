@@ -15,6 +15,7 @@ from core.errors import OutOfTime, TritonUnavailable
 from core.metrics import InferenceMetrics
 from core.triton import BULK_PRIORITY, QUERY_PRIORITY, NeverSent
 from gateway.guarded_triton import GuardedTriton
+from gateway.pulse import ALIVE_SECONDS, QUIET_SECONDS
 from tests.fakes.triton import FakeTriton
 
 MODEL = "bi_encoder"
@@ -34,6 +35,7 @@ async def client(triton: FakeTriton) -> AsyncIterator[GuardedTriton]:
     silent = Gauge("silent", "Peers that are silent.", ("peer",), registry=registry)
     metrics = InferenceMetrics("test", registry)
     guarded = GuardedTriton.guard(triton.address, silent, metrics, bulk_requests=1)
+    await guarded.start()
     yield guarded
     await guarded.stop(0)
 
@@ -75,6 +77,32 @@ async def test_nobody_waits_for_a_silent_model_until_it_answers_a_probe(
     async with asyncio.timeout(SECONDS):
         while not await answers(client):
             await asyncio.sleep(0.01)
+
+
+async def test_a_triton_that_says_nothing_at_all_is_waited_for_by_nobody(
+    triton: FakeTriton, client: GuardedTriton
+) -> None:
+    triton.set_fault("stopped")
+
+    # All have time for an answer, and none waits for the end of it.
+    waiting = [infer(client, SECONDS, priority) for priority in (QUERY_PRIORITY, BULK_PRIORITY)]
+    for failure in await asyncio.gather(*waiting, return_exceptions=True):
+        assert isinstance(failure, TritonUnavailable)
+        assert "has not answered for" in failure.message
+    triton.set_fault("ok")
+
+    async with asyncio.timeout(SECONDS):
+        while not await answers(client):
+            await asyncio.sleep(0.01)
+
+
+async def test_a_model_that_takes_its_time_in_a_live_triton_is_waited_for(
+    triton: FakeTriton, client: GuardedTriton
+) -> None:
+    triton.slow_seconds = 3 * (QUIET_SECONDS + ALIVE_SECONDS)
+    triton.set_fault("slow")
+
+    assert await infer(client, SECONDS) == 1
 
 
 async def test_who_waited_for_a_turn_of_his_own_process_knows_nothing_of_the_model(

@@ -27,8 +27,11 @@ from core.model_info import INPUTS
 from tests.fakes import models
 from tests.fakes.models import MODELS, FakeModel, write_fake_models
 
-Fault = Literal["ok", "slow", "hang", "unhealthy", "queue_full", "wrong_shape", "nan", "half"]
-"""`slow` answers after `slow_seconds`, `unhealthy` is a model whose process died, `half` returns
+Fault = Literal[
+    "ok", "slow", "hang", "stopped", "unhealthy", "queue_full", "wrong_shape", "nan", "half"
+]
+"""`slow` answers after `slow_seconds`, `hang` leaves inferences unanswered, `stopped`, of every
+model, also whether the server is live. `unhealthy` is a model whose process died, `half` returns
 half of the bytes that the shape promises."""
 
 FAULTS: tuple[Fault, ...] = get_args(Fault)
@@ -104,6 +107,8 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
     # The names below are KServe's.
 
     async def ServerLive(self, request: Any, context: Any) -> Any:  # noqa: N802
+        if self._faults.get("", ("ok", -1))[0] == "stopped":
+            await asyncio.Event().wait()
         return service_pb2.ServerLiveResponse(live=True)
 
     async def ServerReady(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -204,7 +209,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
             )
         if fault == "slow":
             await asyncio.sleep(self.slow_seconds)
-        if fault == "hang":
+        if fault in ("hang", "stopped"):
             await asyncio.Event().wait()
         if fault == "unhealthy":
             await context.abort(

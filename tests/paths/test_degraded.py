@@ -146,11 +146,13 @@ async def test_a_stopped_shard_does_not_hold_up_the_others(family: Family, colle
 
     os.kill(pid, signal.SIGSTOP)
     try:
-        reply = await family.search(collection, "word", page_size=20, seconds=1.0)
+        reply = await family.search(collection, "word", page_size=20)
     finally:
         os.kill(pid, signal.SIGCONT)
 
-    assert ("LEXICAL", "OUT_OF_TIME") in labels(reply)
+    # Nobody waits until half of the time is over.
+    stages = ("STATISTICS", "LEXICAL", "DENSE")
+    assert labels(reply) == {(stage, "SHARD_UNAVAILABLE") for stage in stages}
     assert {hit.provenance.shard for hit in reply.hits} == {1}
     await until(family, collection, lambda reply: not reply.degraded)
 
@@ -214,6 +216,21 @@ async def test_a_model_that_hangs_is_soon_not_waited_for(family: Family, collect
     family.triton.set_fault("ok")
 
     assert reply.rerank.depth == len(TEXTS)
+    await until(family, collection, lambda reply: not reply.degraded)
+
+
+async def test_a_triton_that_says_nothing_at_all_is_not_waited_for(
+    family: Family, collection: str
+) -> None:
+    position = await family.put(collection, **TEXTS)
+    await family.search(collection, "word", min_position=position)
+    family.triton.set_fault("stopped")
+
+    reply = await family.search(collection, "word")
+
+    assert labels(reply) == {("ENCODE", "TRITON_UNAVAILABLE"), ("RERANK", "TRITON_UNAVAILABLE")}
+    assert len(reply.hits) == 10
+    family.triton.set_fault("ok")
     await until(family, collection, lambda reply: not reply.degraded)
 
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from core.deadline import Deadline
-from core.errors import BadEnvironment, Overloaded
+from core.errors import BadEnvironment, Overloaded, ShardUnavailable
 from core.security.caller import Caller, set_caller
 from gateway.admission import Admission
 from gateway.lanes import Lane
@@ -296,6 +296,39 @@ async def test_in_a_flood_few_wait_until_it_is_over(admission: Admission, clock:
 
     assert len(first) == len(afterwards) == MOST_WAITING
     assert len(in_flood) == QUEUE_SHARE * PERMITS
+
+
+async def test_work_that_a_peer_left_waiting_tells_nothing_of_load(
+    metrics: GatewayMetrics, clock: Clock
+) -> None:
+    admission = Admission(9, metrics, clock=clock)
+    for _ in range(20):
+        async with admission.admit(ONE, Deadline.after(SOON)):
+            clock.now += 0.1
+    before = repr(admission)
+
+    async def wait_in_vain(seconds: float) -> None:
+        async with admission.admit(ONE, Deadline.after(SOON)) as permit:
+            clock.now += seconds
+            permit.usual = False
+
+    async def fail(seconds: float) -> None:
+        async with admission.admit(ONE, Deadline.after(SOON)):
+            clock.now += seconds
+            raise ShardUnavailable("is not answering")
+
+    # Longer than usual while it hangs, shorter once nobody waits for it.
+    for seconds in (1.0, 0.001):
+        with full(admission, permits=8):
+            for _ in range(1000):
+                await wait_in_vain(seconds)
+                with pytest.raises(ShardUnavailable):
+                    await fail(seconds)
+    for _ in range(20):
+        with full(admission, ONE, 9):
+            clock.now += 0.1
+
+    assert repr(admission) == before
 
 
 async def test_failures_do_not_pass_for_fast_answers(metrics: GatewayMetrics, clock: Clock) -> None:
