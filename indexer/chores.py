@@ -71,12 +71,13 @@ class Chores:
         *,
         is_behind: Callable[[], bool],
         publish: Callable[[], Awaitable[None]],
+        clear_away: Callable[[], Awaitable[None]],
     ) -> None:
         """Works until `ahead`, the next batch, is there or a rebuild is asked for.
 
         An index that `is_behind` its collection is published again, and so is one in which a merge
         has ended. A compaction gets one step also if the batch is there already, so that it ends
-        some time.
+        some time. What the last publications replaced is cleared away once it is old enough.
         """
         while not self.asks_for(REBUILD):
             self._nudged.clear()
@@ -87,7 +88,7 @@ class Chores:
             elif not ahead.done() and is_behind():
                 await publish()
             elif not ahead.done():
-                await self._rest(index, ahead)
+                await self._rest(index, ahead, clear_away)
             if ahead.done():
                 return
 
@@ -110,16 +111,27 @@ class Chores:
         if not self.asks_for(COMPACT):
             await self._sealing.begin(index.segments)
 
-    async def _rest(self, index: ShardIndex, ahead: asyncio.Future[Any]) -> None:
-        """Waits for the next batch or a nudge, after some time with less in memory."""
+    async def _rest(
+        self,
+        index: ShardIndex,
+        ahead: asyncio.Future[Any],
+        clear_away: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Waits for the next batch or a nudge, after some time with less in memory and on disk."""
+        config = self._shared.config
         nudged = asyncio.ensure_future(self._nudged.wait())
         both: set[asyncio.Future[Any]] = {ahead, nudged}
-        seconds = self._shared.config.idle_seconds
-        try:
+
+        async def is_idle(seconds: float) -> bool:
             done, _ = await asyncio.wait(both, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            if not done:
+            return not done
+
+        try:
+            if await is_idle(config.idle_seconds):
                 await self._shared.work("rest", index.lexical.rest)
-                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+                if await is_idle(config.keep_seconds):
+                    await clear_away()
+                    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         finally:
             nudged.cancel()
 

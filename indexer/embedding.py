@@ -44,13 +44,15 @@ class Embedder:
 
     async def encoders(self) -> EncoderSet:
         """The collection's encoders, as soon as Triton serves them."""
+        waited = False
         while True:
             try:
                 encoders = await self._get()
             except TriremeError as error:
+                waited = True
                 await self._stall.wait(str(error))
             else:
-                self._stall.clear()
+                self._clear(waited)
                 return encoders
 
     async def embed(self, documents: Sequence[Prepared]) -> list[Embedded]:
@@ -124,15 +126,22 @@ class Embedder:
     async def _until_well(self, reason: str) -> None:
         """Returns once a harmless text can be embedded."""
         encoder_set.forget(self._record, self._shared.encoders)
+        waited = False
         while True:
             try:
                 encoders = await self._get()
                 await encoders.try_out(self._patience())
             except TriremeError as error:
+                waited = True
                 await self._stall.wait(str(error) or reason)
             else:
-                self._stall.clear()
+                self._clear(waited)
                 return
+
+    def _clear(self, waited: bool) -> None:
+        """Ends the stall, if it is one of these: what else holds the shard up still does."""
+        if waited:
+            self._stall.clear()
 
     async def _get(self) -> EncoderSet:
         return await EncoderSet.open(self._record, self._shared.encoders, self._patience())

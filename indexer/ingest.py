@@ -19,7 +19,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from core.errors import CorruptFile, Fenced, TriremeError
+from core.errors import CorruptFile, Fenced, StorageFull, TriremeError
 from core.manifest import Manifest
 from core.ranking_wish import RankingWish
 from core.vectors.settings import VectorSettings
@@ -115,6 +115,10 @@ class ShardIngest:
                 self._shared.metrics.rebuilds.inc()
                 self._rebuild = True
                 await self.stall.wait(f"the index is built again: {error}")
+            except StorageFull as error:
+                self.stall.halt(str(error))
+                await self._copies.make_space()
+                await self.stall.wait(str(error))
             except TriremeError as error:
                 await self.stall.wait(str(error))
             except Exception as error:
@@ -164,8 +168,9 @@ class ShardIngest:
                     if batch.end.sequence >= publish_from:
                         await self._publish(ownership, index, batch.end)
                         self._note(batch, index)
+                self.stall.clear()
                 if batch.end.sequence >= publish_from:
-                    await self._copies.collect_garbage()
+                    await self._copies.collect_garbage_now_and_then()
         finally:
             ahead.cancel()
             await asyncio.gather(ahead, return_exceptions=True)
@@ -195,6 +200,7 @@ class ShardIngest:
             index,
             is_behind=lambda: index.search_defaults != self._search_defaults,
             publish=lambda: self._publish(ownership, index, index.place),
+            clear_away=self._copies.collect_garbage,
         )
 
     async def _publish(self, ownership: Ownership, index: ShardIndex, place: Place) -> None:
@@ -227,7 +233,6 @@ class ShardIngest:
         await self._shared.work("current", lambda: self._copies.files.set_current(manifest))
 
     def _note(self, batch: Batch, index: ShardIndex) -> None:
-        self.stall.clear()
         metrics = self._shared.metrics
         metrics.indexed.inc(len(batch.documents))
         metrics.batch_documents.observe(len(batch.documents))

@@ -81,12 +81,28 @@ class WorkingCopies:
         except TriremeError as error:
             log.warning("working copy not closed", extra={**self._fields, "why": str(error)})
 
+    async def collect_garbage_now_and_then(self) -> None:
+        """As `collect_garbage`, but only if the last time was a while ago."""
+        if time.monotonic() - self._collected >= COLLECT_SECONDS:
+            await self.collect_garbage()
+
     async def collect_garbage(self) -> None:
-        """Clears away what no retained generation needs, now and then."""
-        if time.monotonic() - self._collected < COLLECT_SECONDS:
-            return
+        """Clears away what no retained generation needs."""
+        await self._collect(self._shared.config.keep_generations)
+
+    async def make_space(self) -> None:
+        """The same for a full disk: keeps one generation, and fails without an error.
+
+        As long as the disk is full no generation is published that would take an old one's place.
+        """
+        try:
+            await self._collect(1)
+        except TriremeError as error:
+            log.warning("nothing cleared away", extra={**self._fields, "why": str(error)})
+
+    async def _collect(self, keep: int) -> None:
         self._collected = time.monotonic()
-        keep, seconds = self._shared.config.keep_generations, self._shared.config.keep_seconds
+        seconds = self._shared.config.keep_seconds
         cleared = await self._shared.work(
             "collect",
             lambda: self.files.collect_garbage(keep=keep, minimum_age_seconds=seconds),

@@ -109,9 +109,14 @@ async def running(
     cache_megabytes: int = 0,
     shadow_queries: int = 0,
     slow_search_seconds: float = 1.0,
+    keep_seconds: float | None = None,
     replicas: int = 1,
 ) -> AsyncIterator[Cluster]:
-    """A cluster with two shards on the fake Triton, for the time of a block."""
+    """A cluster with two shards on the fake Triton, for the time of a block.
+
+    With `keep_seconds` indexer and shards keep replaced generations no longer than that.
+    """
+    kept = ("keep_seconds", "page_seconds") if keep_seconds is not None else ()
     config = ClusterConfig(
         state=state,
         shards=2,
@@ -126,7 +131,9 @@ async def running(
                 "embedding_cache_megabytes": cache_megabytes,
                 "shadow_queries": shadow_queries,
                 "slow_search_seconds": slow_search_seconds,
-            }
+            },
+            "indexer": dict.fromkeys(kept[:1], keep_seconds),
+            "shard": dict.fromkeys(kept, keep_seconds),
         },
     )
     cluster = await Cluster.create(config)

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from core.documents import Document
-from core.manifest import SegmentEntry
+from core.errors import StorageFull
+from core.index_store import ShardStore
+from core.manifest import Manifest, SegmentEntry
 from indexer.chores import Chore, choose_all
 from indexer.ingest import ShardIngest
 from indexer.merge import MergePolicy
@@ -192,3 +194,49 @@ async def test_a_shard_that_rests_writes_again(path: WritePath) -> None:
         await path.caught_up(ingest)
 
         assert contents_of(path.files(), path.current()) == {"a": 1, "b": 1}
+
+
+async def test_what_was_replaced_goes_once_nothing_is_written_any_more(tmp_path: Path) -> None:
+    path = await WritePath.create(tmp_path, idle_seconds=0.0, keep_seconds=0.0, keep_generations=1)
+    ingest = path.ingest()
+    async with path.running(ingest.run()), asyncio.timeout(20):
+        await write_in_pieces(path, ingest)
+        needed = {file.sha256 for file in path.current().files()}
+
+        while names_of(path) != needed:
+            await asyncio.sleep(0.01)
+    await path.close()
+
+
+async def test_a_full_disk_is_cleared_though_nothing_is_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = await WritePath.create(tmp_path, keep_seconds=0.0)
+    ingest = path.ingest()
+    async with path.running(ingest.run()), asyncio.timeout(20):
+        await write_in_pieces(path, ingest)
+        needed = {file.sha256 for file in path.current().files()}
+        assert names_of(path) > needed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ShardStore, "write_manifest", full)
+            await path.upsert(Document("later", text="kidney"))
+            ingest.wake((await path.head()).head)
+            while names_of(path) != needed:
+                await asyncio.sleep(0.01)
+            assert ingest.stall.reason.startswith("no space left")
+        await path.caught_up(ingest)
+
+        assert not ingest.stall.reason
+        assert "later" in contents_of(path.files(), path.current())
+    await path.close()
+
+
+def names_of(path: WritePath) -> set[str]:
+    """The files of the shard in the index store."""
+    directory = path.shared.config.index_directory / path.record.uid / "0" / "files"
+    return {file.name for file in directory.iterdir()}
+
+
+def full(store: ShardStore, manifest: Manifest) -> str:
+    raise StorageFull("no space left for the manifest", remedy="free disk space")
