@@ -71,13 +71,13 @@ class Chores:
         *,
         is_behind: Callable[[], bool],
         publish: Callable[[], Awaitable[None]],
-        clear_away: Callable[[], Awaitable[None]],
+        clear_up: Callable[[], Awaitable[None]],
     ) -> None:
         """Works until `ahead`, the next batch, is there or a rebuild is asked for.
 
         An index that `is_behind` its collection is published again, and so is one in which a merge
         has ended. A compaction gets one step also if the batch is there already, so that it ends
-        some time. What the last publications replaced is cleared away once it is old enough.
+        some time. What the last publications replaced is cleared up once it is old enough.
         """
         while not self.asks_for(REBUILD):
             self._nudged.clear()
@@ -88,7 +88,7 @@ class Chores:
             elif not ahead.done() and is_behind():
                 await publish()
             elif not ahead.done():
-                await self._rest(index, ahead, clear_away)
+                await self._rest(index, ahead, clear_up)
             if ahead.done():
                 return
 
@@ -115,7 +115,7 @@ class Chores:
         self,
         index: ShardIndex,
         ahead: asyncio.Future[Any],
-        clear_away: Callable[[], Awaitable[None]],
+        clear_up: Callable[[], Awaitable[None]],
     ) -> None:
         """Waits for the next batch or a nudge, after some time with less in memory and on disk."""
         config = self._shared.config
@@ -130,7 +130,7 @@ class Chores:
             if await is_idle(config.idle_seconds):
                 await self._shared.work("rest", index.lexical.rest)
                 if await is_idle(config.keep_seconds):
-                    await clear_away()
+                    await clear_up()
                     await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         finally:
             nudged.cancel()

@@ -170,7 +170,7 @@ class ShardIngest:
                         self._note(batch, index)
                 self.stall.clear()
                 if batch.end.sequence >= publish_from:
-                    await self._copies.collect_garbage_now_and_then()
+                    await self._copies.collect_garbage()
         finally:
             ahead.cancel()
             await asyncio.gather(ahead, return_exceptions=True)
@@ -200,7 +200,7 @@ class ShardIngest:
             index,
             is_behind=lambda: index.search_defaults != self._search_defaults,
             publish=lambda: self._publish(ownership, index, index.place),
-            clear_away=self._copies.collect_garbage,
+            clear_up=self._copies.clear_up,
         )
 
     async def _publish(self, ownership: Ownership, index: ShardIndex, place: Place) -> None:

@@ -81,22 +81,25 @@ class WorkingCopies:
         except TriremeError as error:
             log.warning("working copy not closed", extra={**self._fields, "why": str(error)})
 
-    async def collect_garbage_now_and_then(self) -> None:
-        """As `collect_garbage`, but only if the last time was a while ago."""
-        if time.monotonic() - self._collected >= COLLECT_SECONDS:
-            await self.collect_garbage()
-
     async def collect_garbage(self) -> None:
-        """Clears away what no retained generation needs."""
-        await self._collect(self._shared.config.keep_generations)
+        """Clears away what no retained generation needs, now and then."""
+        if time.monotonic() - self._collected >= COLLECT_SECONDS:
+            await self._collect(self._shared.config.keep_generations)
+
+    async def clear_up(self) -> None:
+        """The same at once, for a shard at rest; if that fails it is at rest all the same."""
+        await self._collect_if_possible(self._shared.config.keep_generations)
 
     async def make_space(self) -> None:
-        """The same for a full disk: keeps one generation, and fails without an error.
+        """The same for a full disk, on which one generation is kept.
 
-        As long as the disk is full no generation is published that would take an old one's place.
+        As long as it is full no generation is published that would take an old one's place.
         """
+        await self._collect_if_possible(1)
+
+    async def _collect_if_possible(self, keep: int) -> None:
         try:
-            await self._collect(1)
+            await self._collect(keep)
         except TriremeError as error:
             log.warning("nothing cleared away", extra={**self._fields, "why": str(error)})
 
