@@ -39,7 +39,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from core.batching import padded_length
 from core.deadline import Deadline
 from core.encoding import CrossEncoder, Encoder
-from core.rpc import CHANNEL_OPTIONS
+from core.rpc import CHANNEL_OPTIONS, reason_of
 from core.triton import TritonClient
 from deploy.cli.cluster import started_cluster
 from deploy.cli.lines import read_documents
@@ -56,6 +56,8 @@ TEXTS_PER_CALL = 64
 CALLS_AT_ONCE = 3
 PASSAGES = 20
 CLIENTS = 16
+# Who is refused asks again after this.
+AGAIN_SECONDS = 0.02
 SECONDS = 120.0
 
 
@@ -208,7 +210,15 @@ def _many_clients(
 
     def ask(text: str) -> None:
         request = inference_pb2.EmbedRequest(texts=[text], kind=inference_pb2.EMBED_KIND_QUERY)
-        stub.Embed(request, timeout=SECONDS)
+        while True:
+            try:
+                stub.Embed(request, timeout=SECONDS)
+            except grpc.RpcError as error:
+                if reason_of(error) != "OVERLOADED":
+                    raise
+                time.sleep(AGAIN_SECONDS)
+            else:
+                return
 
     def run(clients: int, asked: Sequence[str]) -> float:
         with ThreadPoolExecutor(clients) as pool:
