@@ -54,7 +54,7 @@ class GuardedTriton(TritonClient):
     async def start(self) -> None:
         """As TritonClient.start; from now on a Triton that says nothing is noticed."""
         await super().start()
-        self._server.listen(self.is_live, lambda: bool(self._waiting), self._give_up)
+        self._server.listen(lambda: bool(self._waiting), self._give_up)
 
     async def stop(self, grace_seconds: float) -> None:
         """Ends the probes, then as TritonClient.stop."""

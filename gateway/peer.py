@@ -67,7 +67,7 @@ class Peer:
 
     async def watch(self) -> None:
         """Follows the shard for ever."""
-        self.pulse.listen(self._probe, lambda: self.line.is_waiting, self._give_up)
+        self.pulse.listen(lambda: self.line.is_waiting, self._give_up)
         while True:
             try:
                 async for message in self._stub.Watch(

@@ -66,16 +66,14 @@ class Pulse:
         """For how long it has been taken for silent."""
         return self._clock() - self._silent_since if self.silent else 0.0
 
-    def listen(
-        self, is_there: Probe, is_waited_for: Callable[[], bool], give_up: Callable[[], None]
-    ) -> None:
+    def listen(self, is_waited_for: Callable[[], bool], give_up: Callable[[], None]) -> None:
         """From now on finds out by itself that the peer is dead, while calls wait for it.
 
-        These are then given up. `is_there` asks something that a peer answers however much it has
-        to do; call this inside a running event loop.
+        These are then given up. The probe must be one that a peer answers however much it has to
+        do; call this inside a running event loop.
         """
         self._listening = asyncio.create_task(
-            self._listen(is_there, is_waited_for, give_up), context=Context()
+            self._listen(is_waited_for, give_up), context=Context()
         )
 
     def answered(self) -> None:
@@ -103,16 +101,14 @@ class Pulse:
                 with suppress(asyncio.CancelledError):
                     await task
 
-    async def _listen(
-        self, is_there: Probe, is_waited_for: Callable[[], bool], give_up: Callable[[], None]
-    ) -> None:
+    async def _listen(self, is_waited_for: Callable[[], bool], give_up: Callable[[], None]) -> None:
         while True:
             heard = self._answers
             await asyncio.sleep(QUIET_SECONDS)
             if self.silent or self._answers != heard or not is_waited_for():
                 continue
             began = self._clock()
-            is_dead = not await is_there(ALIVE_SECONDS)
+            is_dead = not await self._probe(ALIVE_SECONDS)
             waited = self._clock() - began
             if is_dead and waited < _HELD_UP * ALIVE_SECONDS and self._answers == heard:
                 if self._circuit.found_dead():

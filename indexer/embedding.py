@@ -9,7 +9,8 @@ then goes into the index without passages: it is found by its words alone.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -23,6 +24,8 @@ from indexer.changes import Change
 from indexer.encoder_set import Encoded, EncoderSet
 from indexer.shared import Shared
 from indexer.stall import Stall
+
+Result = TypeVar("Result")
 
 MAX_ATTEMPTS = 3
 STRIKES = 2
@@ -44,16 +47,7 @@ class Embedder:
 
     async def encoders(self) -> EncoderSet:
         """The collection's encoders, as soon as Triton serves them."""
-        waited = False
-        while True:
-            try:
-                encoders = await self._get()
-            except TriremeError as error:
-                waited = True
-                await self._stall.wait(str(error))
-            else:
-                self._clear(waited)
-                return encoders
+        return await self._once_it_works(self._get)
 
     async def embed(self, documents: Sequence[Prepared]) -> list[Embedded]:
         """The documents with their vectors, in order; those that fail alone have no passages."""
@@ -126,22 +120,26 @@ class Embedder:
     async def _until_well(self, reason: str) -> None:
         """Returns once a harmless text can be embedded."""
         encoder_set.forget(self._record, self._shared.encoders)
+        await self._once_it_works(self._try_out, reason)
+
+    async def _try_out(self) -> None:
+        await (await self._get()).try_out(self._patience())
+
+    async def _once_it_works(
+        self, work: Callable[[], Awaitable[Result]], reason: str = ""
+    ) -> Result:
+        """What `work` returns; failures are waited out, and only a stall of theirs is ended."""
         waited = False
         while True:
             try:
-                encoders = await self._get()
-                await encoders.try_out(self._patience())
+                result = await work()
             except TriremeError as error:
                 waited = True
                 await self._stall.wait(str(error) or reason)
             else:
-                self._clear(waited)
-                return
-
-    def _clear(self, waited: bool) -> None:
-        """Ends the stall, if it is one of these: what else holds the shard up still does."""
-        if waited:
-            self._stall.clear()
+                if waited:
+                    self._stall.clear()
+                return result
 
     async def _get(self) -> EncoderSet:
         return await EncoderSet.open(self._record, self._shared.encoders, self._patience())

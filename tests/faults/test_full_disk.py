@@ -124,7 +124,7 @@ async def _once_there_is_space(family: Family) -> document_pb2.Position:
 async def _once_it_is_indexed(
     family: Family, position: document_pb2.Position
 ) -> search_pb2.SearchResponse:
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(PATIENCE_SECONDS / 2):
         while True:
             reply = await family.search(COLLECTION, "space", min_position=position)
             if not reply.degraded:

@@ -116,7 +116,7 @@ async def running(
 
     With `keep_seconds` indexer and shards keep replaced generations no longer than that.
     """
-    kept = ("keep_seconds", "page_seconds") if keep_seconds is not None else ()
+    kept = {} if keep_seconds is None else {"keep_seconds": keep_seconds}
     config = ClusterConfig(
         state=state,
         shards=2,
@@ -132,8 +132,8 @@ async def running(
                 "shadow_queries": shadow_queries,
                 "slow_search_seconds": slow_search_seconds,
             },
-            "indexer": dict.fromkeys(kept[:1], keep_seconds),
-            "shard": dict.fromkeys(kept, keep_seconds),
+            "indexer": kept,
+            "shard": kept and {**kept, "page_seconds": keep_seconds},
         },
     )
     cluster = await Cluster.create(config)

@@ -100,15 +100,13 @@ class Listened:
         self.asked = 0
         self.given_up = asyncio.Event()
         self.gauge = Gauge("silent", "test", ("peer",), registry=CollectorRegistry())
-        self.pulse = Pulse("shard", self.never, self.gauge, clock=lambda: self.now)
+        self.pulse = Pulse("shard", self.ask, self.gauge, clock=lambda: self.now)
         self.seconds_asked = ALIVE_SECONDS
         self.is_there = False
 
-    async def never(self, seconds: float) -> bool:
-        await asyncio.Event().wait()
-        return False
-
     async def ask(self, seconds: float) -> bool:
+        if self.pulse.silent:
+            await asyncio.Event().wait()
         self.asked += 1
         self.now += self.seconds_asked
         return self.is_there
@@ -121,7 +119,7 @@ class Listened:
                 await asyncio.sleep(0)
 
     def listen(self) -> None:
-        self.pulse.listen(self.ask, lambda: self.is_waited_for, self.given_up.set)
+        self.pulse.listen(lambda: self.is_waited_for, self.given_up.set)
 
     async def gives_up(self) -> None:
         async with asyncio.timeout(20):

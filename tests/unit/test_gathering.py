@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-import grpc
 import pytest
 
 from core.rpc import lost
@@ -75,13 +74,12 @@ async def test_the_only_one_is_waited_for_all_the_same(shards: Shards) -> None:
     assert shards.asked == [0, 0]
 
 
-async def test_a_shard_that_refuses_is_not_asked_again(shards: Shards) -> None:
-    async def refuse(target: Target, line: Line) -> shard_pb2.SearchLexicalResponse:
+async def test_a_shard_that_is_lost_is_not_asked_again(shards: Shards) -> None:
+    async def lose(target: Target, line: Line) -> shard_pb2.SearchLexicalResponse:
         shards.asked.append(target.shard)
-        nothing = grpc.aio.Metadata()
-        raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, nothing, nothing, details="gone")
+        raise lost("gone")
 
-    found = await gather(shards.targets, KIND, refuse)
+    found = await gather(shards.targets, KIND, lose)
 
     assert [each.reason for each in found.missing] == ["SHARD_UNAVAILABLE"] * 2
     assert sorted(shards.asked) == [0, 1]
