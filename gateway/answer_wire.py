@@ -169,8 +169,10 @@ def _tell_hit(message: search_pb2.Hit, hit: Hit, generations: Mapping[int, int])
     provenance.generation = generations[fused.shard]
     provenance.fused_part = ranked.fused_part
     provenance.rerank_part = ranked.rerank_part
-    _tell_spans(message.highlights, fetched.highlights)
-    _tell_spans(message.title_highlights, fetched.title_highlights)
+    if fetched.highlights:
+        _tell_spans(message.highlights, fetched.highlights)
+    if fetched.title_highlights:
+        _tell_spans(message.title_highlights, fetched.title_highlights)
 
 
 def _tell_spans(spans: Any, bounds: Sequence[int]) -> None:

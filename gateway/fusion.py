@@ -104,26 +104,26 @@ class Order:
         self.ids: Sequence[str] = sorted(
             sorted(self._scores), key=self._scores.__getitem__, reverse=True
         )
+        self._first: list[Fused] = []  # as many as anybody has asked for
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, part: slice) -> list[Fused]:
         start, stop, _ = part.indices(len(self.ids))
-        wanted = self.ids[start:stop]
-        shards: dict[str, int] = {}
-        places: dict[str, dict[str, Place]] = {id: {} for id in wanted}
+        known = len(self._first)
+        for rank, id in enumerate(self.ids[known:stop], start=known + 1):
+            self._first.append(self._fused(id, rank))
+        return self._first[start:stop]
+
+    def _fused(self, id: str, rank: int) -> Fused:
+        shard, places = 0, {}
         for leg in self._legs:
-            for id in wanted:
-                row = leg.rows.get(id)
-                if row is not None:
-                    shards[id] = leg.found.shards[row]
-                    places[id][leg.name] = Place(row + 1, leg.found.scores[row], leg.added[row])
-        scores = self._scores
-        return [
-            Fused(id, shards[id], scores[id], rank, places[id])
-            for rank, id in enumerate(wanted, start=start + 1)
-        ]
+            row = leg.rows.get(id)
+            if row is not None:
+                shard = leg.found.shards[row]
+                places[leg.name] = Place(row + 1, leg.found.scores[row], leg.added[row])
+        return Fused(id, shard, self._scores[id], rank, places)
 
     def __repr__(self) -> str:
         return f"<Order of {len(self.ids)} candidates of {len(self._legs)} legs>"

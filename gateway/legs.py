@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from core.deadline import Deadline
@@ -91,13 +92,13 @@ class _Run:
 
     async def legs(self) -> Legs:
         with ExitStack() as stack:
-            encoding = _started(self._encode_dense(), stack)
-            weighing = _started(self._encode_sparse(), stack)
+            encoding = self._started(DENSE, self._encode_dense, stack)
+            weighing = self._started(SPARSE, self._encode_sparse, stack)
             for _ in range(_STEPS_TO_SEND):
                 await asyncio.sleep(0)
-            lexical = _started(self._lexical(), stack)
-            sparse = _started(self._sparse(weighing), stack)
-            _started(self._guess(lexical, sparse), stack)
+            lexical = self._started(LEXICAL, self._lexical, stack)
+            sparse = self._started(SPARSE, partial(self._sparse, weighing), stack)
+            self._started(DENSE, partial(self._guess, lexical, sparse), stack)
             encoded = await encoding
             dense = await self._dense(encoded)
             legs = {DENSE: dense, LEXICAL: await lexical, SPARSE: await sparse}
@@ -110,8 +111,6 @@ class _Run:
 
     async def _encode_dense(self) -> EncodedQuery | None:
         view, text = self._view, self._query.text
-        if DENSE not in self._wanted:
-            return None
         return await self._encode(
             trace.ENCODE,
             lambda patience: self._encoder.encode(
@@ -121,17 +120,15 @@ class _Run:
 
     async def _encode_sparse(self) -> EncodedTerms | None:
         model, text = self._view.sparse_encoder, self._query.text
-        if SPARSE not in self._wanted or model is None:
+        if model is None:
             return None
         return await self._encode(
             trace.ENCODE_SPARSE,
             lambda patience: self._encoder.encode_sparse(text, model, patience),
         )
 
-    async def _lexical(self) -> Leg | None:
+    async def _lexical(self) -> Leg:
         view, query = self._view, self._query
-        if LEXICAL not in self._wanted:
-            return None
         statistics = await self._statistics()
         return await self._search(
             trace.LEXICAL,
@@ -170,7 +167,7 @@ class _Run:
         self, lexical: asyncio.Future[Leg | None], sparse: asyncio.Future[Leg | None]
     ) -> None:
         """Notes what shards need to guess the head, while the query is still being embedded."""
-        if DENSE not in self._wanted or self._query.head > planning.MAX_LIKELY_HEAD:
+        if self._query.head > planning.MAX_LIKELY_HEAD:
             return
         known: dict[str, Leg] = {}
         for name, asked in ((LEXICAL, lexical), (SPARSE, sparse)):
@@ -204,6 +201,22 @@ class _Run:
         self._diary.degrade(leg.missing)
         return leg
 
+    def _started(
+        self, leg: str, work: Callable[[], Coroutine[Any, Any, Result]], stack: ExitStack
+    ) -> asyncio.Future[Result | None]:
+        """Does some work for a leg beside the caller, at most until the end of `stack`.
+
+        None comes of it if the leg is not wanted.
+        """
+        if leg not in self._wanted:
+            nothing: asyncio.Future[Result | None] = asyncio.get_running_loop().create_future()
+            nothing.set_result(None)
+            return nothing
+        task: asyncio.Task[Result | None] = asyncio.create_task(work())
+        task.add_done_callback(_retrieve)
+        stack.callback(task.cancel)
+        return task
+
     def _nothing_answered(self, found: Mapping[str, Leg]) -> TriremeError:
         if not found:
             return self._failures[0]
@@ -212,14 +225,6 @@ class _Run:
         if all(each.reason == "OUT_OF_TIME" for each in missing):
             return OutOfTime(f"no shard answered in time: {reasons}", remedy="allow more time")
         return ShardUnavailable(f"no shard answers: {reasons}", remedy="try again shortly")
-
-
-def _started(work: Coroutine[Any, Any, Result], stack: ExitStack) -> asyncio.Task[Result]:
-    """Runs some work beside the caller, at most until the end of `stack`."""
-    task = asyncio.create_task(work)
-    task.add_done_callback(_retrieve)
-    stack.callback(task.cancel)
-    return task
 
 
 def _retrieve(task: asyncio.Task[Any]) -> None:

@@ -39,7 +39,7 @@ def place_to_bytes(place: Place, digest: bytes) -> bytes:
     """The place in the answer to the request with that digest, serialised."""
     candidates = place.candidates
     rerank = candidates.rerank
-    places = {id: number for number, id in enumerate(candidates.order.ids)}
+    places = dict(zip(candidates.order.ids, range(len(candidates.order)), strict=True))
     message = page_pb2.PageToken(
         expires_microseconds=(place.expires - _EPOCH) // timedelta(microseconds=1),
         request_digest=digest,

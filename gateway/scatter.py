@@ -52,8 +52,10 @@ LikelyHeads = Mapping[int, shard_pb2.LikelyHead]
 
 def likely_heads(view: View, query: Query, others: Mapping[str, Leg]) -> LikelyHeads:
     """The hints for every shard, from the legs that are known before the dense one."""
-    # Only a guess: the other methods need all of the dense leg's scores.
-    fusion = replace(query.fusion, method=RRF)
+    fusion = query.fusion
+    if fusion.method != RRF:
+        # Only a guess: the other methods need all of the dense leg's scores.
+        fusion = replace(fusion, method=RRF)
     found = scores_by_shard({name: leg.ranking for name, leg in others.items()}, fusion)
     return {
         target.shard: shard_pb2.LikelyHead(
@@ -145,7 +147,7 @@ async def ask_dense(
     head = {
         found.id: _fetched(found) for reply in gathered.replies.values() for found in reply.head
     }
-    return replace(_leg(DENSE, gathered, query.window), head=head)
+    return _leg(DENSE, gathered, query.window, head)
 
 
 async def fetch(
@@ -164,6 +166,8 @@ async def fetch(
     The words of `highlight` are marked. `pinned`: from the view's generations or not at all. With
     `judged_by` documents say which parts of that query's filter and constraint they do not meet.
     """
+    if not ranked:
+        return {}, ()
     vector, terms = meaning.vector, meaning.terms
     packed = b"" if vector is None else vector.astype("<f4", copy=False).tobytes()
     by_terms = vector is None and terms is not None
@@ -206,6 +210,7 @@ def _leg(
     | Gathered[shard_pb2.SearchDenseResponse]
     | Gathered[shard_pb2.SearchSparseResponse],
     limit: int,
+    head: Mapping[str, Fetched] | None = None,
 ) -> Leg:
     replies = gathered.replies
     rankings = [
@@ -218,6 +223,7 @@ def _leg(
         missing=gathered.missing,
         answered={shard: reply.generation for shard, reply in replies.items()},
         slowest_microseconds=max((r.search_microseconds for r in replies.values()), default=0),
+        head=head or {},
         plan=summed(
             name,
             [_plan(reply.plan) for reply in replies.values() if reply.HasField("plan")],

@@ -50,6 +50,8 @@ class Topology:
         ]
         self._replicas = Replicas(hedge_share, metrics)
         self._names = AgreedNames(self._wake)
+        # Until the next news of any shard, by the name that was asked for and its index.
+        self._views: dict[tuple[str, str], View] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -110,6 +112,12 @@ class Topology:
         return {n for p in self._peers for n, state in p.states.items() if state.uid == uid}
 
     def _view(self, name: str, collection: str) -> View:
+        view = self._views.get((name, collection))
+        if view is None:
+            view = self._views[name, collection] = self._look(name, collection)
+        return view
+
+    def _look(self, name: str, collection: str) -> View:
         holders: dict[int, list[Peer]] = {}
         for peer in self._peers:
             if (state := peer.states.get(collection)) is not None:
@@ -205,6 +213,7 @@ class Topology:
         )
 
     def _notify(self) -> None:
+        self._views.clear()
         self._names.look([peer.names for peer in self._peers if peer.connected])
         self._wake()
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import replace
+from types import TracebackType
 
 from core import tracing
 from gateway.query import Degradation, Timing
@@ -38,10 +38,29 @@ STAGES = (
 
 
 class Span:
-    """One running stage; `inner_microseconds` may be set while it runs."""
+    """One stage while it runs; `inner_microseconds` may be set meanwhile."""
 
-    def __init__(self) -> None:
+    def __init__(self, diary: Trace, name: str) -> None:
         self.inner_microseconds = 0
+        self._diary = diary
+        self._name = name
+        self._recorded = tracing.span(name)
+        self._began = 0
+
+    def __enter__(self) -> Span:
+        self._began = self._diary.elapsed_microseconds()
+        self._recorded.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._recorded.__exit__(kind, error, traceback)
+        took = self._diary.elapsed_microseconds() - self._began
+        self._diary.note(Timing(self._name, self._began, took, self.inner_microseconds))
 
 
 class Trace:
@@ -52,16 +71,13 @@ class Trace:
         self._timings: list[Timing] = []
         self._degraded: dict[tuple[str, str], Degradation] = {}
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[Span]:
+    def stage(self, name: str) -> Span:
         """Times one stage, also if it fails; it is a span of the call's trace, too."""
-        span, started = Span(), self.elapsed_microseconds()
-        try:
-            with tracing.span(name):
-                yield span
-        finally:
-            length = self.elapsed_microseconds() - started
-            self._timings.append(Timing(name, started, length, span.inner_microseconds))
+        return Span(self, name)
+
+    def note(self, timing: Timing) -> None:
+        """Takes the time of a stage that is over."""
+        self._timings.append(timing)
 
     def degrade(self, shortfalls: Iterable[Degradation]) -> None:
         """Notes shortfalls; those of one stage and reason become one, with all their shards."""
