@@ -72,6 +72,11 @@ _STEP = ("rate_per_second", "answered_per_second", "p50_ms", "p95_ms", "p99_ms",
     show_default=True,
     help="Of each process.",
 )
+@click.option(
+    "--real-time",
+    is_flag=True,
+    help="Send before anything else on this machine runs; takes root or CAP_SYS_NICE.",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(
@@ -94,6 +99,7 @@ def load(
     deadline: float,
     processes: int,
     connections: int,
+    real_time: bool,
     seed: int,
     as_json: bool,
     html_file: Path | None,
@@ -113,7 +119,7 @@ def load(
         connections=connections,
     )
     plan = Plan(seconds, warm_up, seed, processes)
-    with Crew(target, processes=processes, arrivals=arrivals) as crew:
+    with Crew(target, processes=processes, arrivals=arrivals, real_time=real_time) as crew:
         if ramp is None:
             report = measure(crew, plan, rate)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import os
 import time
 from contextlib import ExitStack
 from multiprocessing.connection import Connection
@@ -23,6 +24,8 @@ from deploy.load.tally import Tally
 # From the order to the first query: the order has to reach the processes.
 _HEAD_START_SECONDS = 0.25
 _STOP_SECONDS = 10.0
+# The kernel leaves the others a twentieth of each second, whatever runs in real time.
+_LEAST_REAL_TIME = 1
 _READY = "ready"
 
 
@@ -30,12 +33,22 @@ class Crew:
     """`with Crew(target, processes=2) as crew: tally = crew.send(rate, seconds, seed=0)`.
 
     Processes are spawned: gRPC does not survive a fork. Each keeps its connections between loads.
+    With `real_time` they run before all others of this machine, so that their own waiting for a
+    core is in no latency; entering raises BadEnvironment where that is not allowed.
     """
 
-    def __init__(self, target: Target, *, processes: int = 1, arrivals: str = "poisson") -> None:
+    def __init__(
+        self,
+        target: Target,
+        *,
+        processes: int = 1,
+        arrivals: str = "poisson",
+        real_time: bool = False,
+    ) -> None:
         self._target = target
         self._arrivals = arrivals
         self._count = processes
+        self._real_time = real_time
         self._pipes: list[Connection] = []
         self._stack = ExitStack()
 
@@ -48,6 +61,9 @@ class Crew:
                 process.start()
                 theirs.close()
                 stack.callback(_end, process, ours)
+                if self._real_time:
+                    # Before it has threads, which inherit that.
+                    _run_first(process.pid)
                 self._pipes.append(ours)
             for pipe in self._pipes:
                 _receive(pipe)
@@ -77,6 +93,18 @@ class Crew:
         for pipe in self._pipes:
             tally.add(_receive(pipe))
         return tally
+
+
+def _run_first(pid: int | None) -> None:
+    assert pid is not None
+    try:
+        os.sched_setscheduler(pid, os.SCHED_RR, os.sched_param(_LEAST_REAL_TIME))
+    except (AttributeError, PermissionError) as error:
+        raise BadEnvironment(
+            "this process may not run others before all the rest of the machine",
+            field="real_time",
+            remedy="run as root or with CAP_SYS_NICE on Linux, or leave it out",
+        ) from error
 
 
 def _part(

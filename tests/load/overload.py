@@ -1,12 +1,14 @@
 """What three times its capacity does to a cluster, and how soon all is as before.
 
-    python -m tests.load.overload [--seconds 60] [--rerank] [--corpus FILE.jsonl.gz]
+    python -m tests.load.overload [--seconds 60] [--real-time] [--rerank] [--corpus FILE.jsonl.gz]
 
 Models and indexes are real, queries are all different, arrivals are at random moments and wait
 for nobody (an open loop, in a process of its own). First the capacity: the most that clients get
 who ask one query after another. Then 0.7 times that, 3 times that, and 0.7 times again. The clients
 share the cores with the cluster: a flood costs them more than the measurement of the capacity did,
-and `goodput_of_what_was_left` allows for that, by the processor time that they report.
+and `goodput_of_what_was_left` allows for that, by the processor time that they report. With
+--real-time they never wait for a core, as if they had one of their own: what is left of a latency
+is the cluster's.
 """
 
 from __future__ import annotations
@@ -67,6 +69,7 @@ class Rig:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--real-time", action="store_true", help="takes root or CAP_SYS_NICE")
     parser.add_argument("--rerank", action="store_true", help="rerank 20 documents of each search")
     parser.add_argument("--corpus", type=Path, help="JSON lines, plain or .gz")
     options = parser.parse_args()
@@ -87,7 +90,7 @@ def main() -> None:
                 queries=(queries := tuple(_queries(corpus))),
                 deadline=DEADLINE_SECONDS,
             )
-            with Crew(target) as crew:
+            with Crew(target, real_time=options.real_time) as crew:
                 figures = _measure(Rig(cluster, crew, shape, queries), options.seconds)
     print(json.dumps(rounded(figures), indent=2))
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,33 @@ async def test_several_processes_send_one_load_together() -> None:
 def _send_by_two(address: str) -> Any:
     with Crew(target(address, "a"), processes=2, arrivals="constant") as crew:
         return crew.send(rate=200.0, seconds=0.1, seed=0)
+
+
+async def test_in_real_time_every_process_runs_before_others() -> None:
+    async with answering(wanted=2) as (_, address):
+        try:
+            policies = await asyncio.to_thread(_policies_in_real_time, address)
+        except BadEnvironment as error:
+            pytest.skip(str(error))
+
+    assert policies == [os.SCHED_RR, os.SCHED_RR]
+
+
+def _policies_in_real_time(address: str) -> list[int]:
+    with Crew(target(address, "a"), processes=2, real_time=True) as crew:
+        crew.send(rate=20.0, seconds=0.1, seed=0)
+        return [os.sched_getscheduler(each.pid or 0) for each in active_children()]
+
+
+async def test_real_time_that_is_not_allowed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+
+    async with answering(wanted=1) as (_, address):
+        with pytest.raises(BadEnvironment, match=r"real_time.*CAP_SYS_NICE"):
+            await asyncio.to_thread(_policies_in_real_time, address)
 
 
 async def test_an_address_where_nothing_answers_is_named() -> None:
