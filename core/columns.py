@@ -17,7 +17,12 @@ ArrowFailure = pa.ArrowException
 
 def write_table(table: pa.Table, path: Path) -> None:
     """Writes a table as one batch, unsynced."""
-    with fsops.storage_errors(path), pa.ipc.new_file(str(path), table.schema) as writer:
+    # The file is ours to close: a writer that fails keeps its own open.
+    with (
+        fsops.storage_errors(path),
+        pa.OSFile(str(path), "wb") as file,
+        pa.ipc.new_file(file, table.schema) as writer,
+    ):
         writer.write_table(table.combine_chunks())
 
 

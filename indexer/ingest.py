@@ -104,8 +104,10 @@ class ShardIngest:
         Every other failure is told in `stall`, waited out and tried again.
         """
         while True:
+            is_full = False
             try:
                 await self.run_once()
+                continue
             except Fenced as error:
                 self.stall.halt(str(error))
                 log.critical("shard lost to another indexer", extra=self._fields)
@@ -114,16 +116,18 @@ class ShardIngest:
                 log.error("index is built again", extra={**self._fields, "why": str(error)})
                 self._shared.metrics.rebuilds.inc()
                 self._rebuild = True
-                await self.stall.wait(f"the index is built again: {error}")
-            except StorageFull as error:
-                self.stall.halt(str(error))
-                await self._copies.make_space()
-                await self.stall.wait(str(error))
+                why = f"the index is built again: {error}"
             except TriremeError as error:
-                await self.stall.wait(str(error))
+                is_full, why = isinstance(error, StorageFull), str(error)
             except Exception as error:
                 log.exception("write path failed unexpectedly", extra=self._fields)
-                await self.stall.wait(f"something failed on our side: {error!r}")
+                why = f"something failed on our side: {error!r}"
+            # Not while the failure is at hand: its traceback holds on to removed files that were
+            # being written, and so to their space.
+            self.stall.halt(why)
+            if is_full:
+                await self._copies.make_space()
+            await self.stall.wait(why)
 
     async def run_once(self) -> None:
         """Takes the shard over and follows its feed until something fails or it is built anew."""
@@ -175,6 +179,7 @@ class ShardIngest:
             ahead.cancel()
             await asyncio.gather(ahead, return_exceptions=True)
             await to_its_end(self.sealing.stop())
+            del ahead  # its failure's traceback holds this frame, as in `_build`
 
     async def _build(self, index: ShardIndex, batch: Batch) -> None:
         """Both halves at the same time; whichever fails, the other ends before this returns."""
@@ -183,9 +188,14 @@ class ShardIngest:
             work("segment", lambda: index.segments.apply(batch)),
             work("lexical", lambda: index.lexical.apply(batch)),
         )
-        for result in await asyncio.gather(*halves, return_exceptions=True):
-            if result is not None:
-                raise result
+        result: BaseException | None = None
+        try:
+            for result in await asyncio.gather(*halves, return_exceptions=True):
+                if result is not None:
+                    raise result
+        finally:
+            # Its traceback holds this frame: as a cycle it would stay until the collector comes.
+            del result
         if await work("merge", lambda: index.segments.merge(self.sealing.policy)):
             self._shared.metrics.merges.inc()
         await self.sealing.take_in(index.segments)

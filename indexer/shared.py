@@ -68,3 +68,6 @@ async def to_its_end(work: Awaitable[Result]) -> Result:
     except asyncio.CancelledError:
         await asyncio.gather(running, return_exceptions=True)
         raise
+    finally:
+        # A failure's traceback holds this frame, which must not hold the failure.
+        del running, work

@@ -4,9 +4,11 @@ import errno
 import os
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from core import fsops
+from core.columns import write_table
 from core.errors import StorageFull, TriremeError
 
 
@@ -125,3 +127,14 @@ def test_removing_what_is_not_there_is_no_error(tmp_path: Path) -> None:
     fsops.remove_tree(tmp_path / "absent")
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_that_does_not_fit_is_not_left_open() -> None:
+    table = pa.table({"numbers": range(1000)})
+
+    with pytest.raises(StorageFull) as raised:
+        write_table(table, Path("/dev/full"))
+
+    assert raised.tb is not None  # and with it all that was at hand when it was raised
+    opened = {os.readlink(each) for each in Path("/proc/self/fd").iterdir() if each.is_symlink()}
+    assert "/dev/full" not in opened

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import shutil
+import weakref
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +24,9 @@ from core.manifest import Manifest
 from core.ranking_wish import MIN_MAX, OPEN, FusionWish, RankingWish, RerankWish
 from core.segment import SPARSE, VECTORS
 from indexer import changes, heads
+from indexer.lexical_part import LexicalPart
 from indexer.ownership import CRASHES_ALONE, Ownership
+from indexer.segment_part import SegmentPart
 from indexer.tables import change, shard_head, suspect
 from tests.fakes.write_path import (
     Crash,
@@ -302,6 +306,30 @@ async def test_a_full_disk_stalls_the_shard_until_there_is_space(path: WritePath
         assert contents_of(path.files(), path.current()) == {"a": 1, "b": 1}
         while ingest.stall.reason:
             await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("half", [SegmentPart, LexicalPart])
+async def test_a_failed_attempt_holds_on_to_nothing(
+    path: WritePath, monkeypatch: pytest.MonkeyPatch, half: type
+) -> None:
+    """What it was writing is removed, but takes space as long as anybody has it open."""
+    failed: list[weakref.ref[object]] = []
+
+    def fail(part: object, batch: object) -> None:
+        failed.append(weakref.ref(part))
+        raise StorageFull("no space left in this test")
+
+    monkeypatch.setattr(half, "apply", fail)
+    ingest = path.ingest()
+    await path.upsert(document("a"))
+    gc.disable()
+    try:
+        async with path.running(ingest.run()):
+            while not ingest.stall.reason:
+                await asyncio.sleep(0)
+            assert failed[0]() is None
+    finally:
+        gc.enable()
 
 
 async def test_documents_are_accepted_while_triton_is_down_and_indexed_later(
