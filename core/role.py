@@ -31,10 +31,6 @@ from core.errors import BadEnvironment, TriremeError
 
 log = logging.getLogger(__name__)
 
-# Made until the collector looks at the young ones. With Python's 700 it looked several times per
-# search, and a gateway's searches took 5 % more processor time.
-_YOUNG_OBJECTS = 10_000
-
 
 class RoleConfig(Protocol):
     """What every role's configuration has."""
@@ -129,7 +125,6 @@ async def _serve(section: str, config: Config, create: Create[Config]) -> None:
         # What was made until now stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(_YOUNG_OBJECTS)
         if not stopping.is_set():
             if config.address_file is not None:
                 fsops.replace_file(config.address_file, role.address.encode())
