@@ -8,7 +8,8 @@ who ask one query after another. Then 0.7 times that, 3 times that, and 0.7 time
 share the cores with the cluster: a flood costs them more than the measurement of the capacity did,
 and `goodput_of_what_was_left` allows for that, by the processor time that they report. With
 --real-time they never wait for a core, as if they had one of their own: what is left of a latency
-is the cluster's.
+is the cluster's. `stolen_seconds` of processor time went to others on the same host in the flood:
+a machine that slows down between two measurements spoils what is made of both.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 
 from core.rpc import CHANNEL_OPTIONS, reason_of
 from deploy.cli.access import Access
@@ -104,8 +106,9 @@ def _queries(corpus: Path) -> list[str]:
 def _measure(rig: Rig, seconds: float) -> dict[str, Any]:
     capacity, generator = _capacity(rig)
     usual = rig.crew.send(USUAL * capacity, seconds, seed=1)
-    before = rig.gateway_peak()
+    before, stolen = rig.gateway_peak(), _stolen_seconds()
     flood = rig.crew.send(FLOOD * capacity, seconds, seed=2)
+    stolen = _stolen_seconds() - stolen
     usual_p99, flood_p99 = usual.answered.percentile(99), flood.answered.percentile(99)
     assert usual_p99, "nothing was answered"
     assert flood_p99, "nothing was let in"
@@ -118,6 +121,7 @@ def _measure(rig: Rig, seconds: float) -> dict[str, Any]:
         "admitted_p99_ratio": flood_p99 / usual_p99,
         "goodput_of_capacity": goodput,
         "goodput_of_what_was_left": goodput / left,
+        "stolen_seconds": stolen,
         "shed_p50_ms": flood.failed[SHED].percentile(50),
         "shed_p99_ms": flood.failed[SHED].percentile(99),
         "gateway_peak_megabytes": {"before": before / 1e6, "after": rig.gateway_peak() / 1e6},
@@ -163,6 +167,11 @@ def _seconds_to_normal(rig: Rig, capacity: float, usual: Tally) -> float:
         if tally.failed or median is None or median > bound:
             normal_since = time.monotonic() - began
     return normal_since
+
+
+def _stolen_seconds() -> float:
+    """Processor time that other guests of the host have had instead of this machine."""
+    return float(getattr(psutil.cpu_times(), "steal", 0.0))
 
 
 def _told(tally: Tally) -> dict[str, Any]:
