@@ -8,8 +8,9 @@ who ask one query after another. Then 0.7 times that, 3 times that, and 0.7 time
 share the cores with the cluster: a flood costs them more than the measurement of the capacity did,
 and `goodput_of_what_was_left` allows for that, by the processor time that they report. With
 --real-time they never wait for a core, as if they had one of their own: what is left of a latency
-is the cluster's. `stolen_seconds` of processor time went to others on the same host in the flood:
-a machine that slows down between two measurements spoils what is made of both.
+is the cluster's. A machine that slows down between two measurements spoils what is made of both:
+the capacity is measured again at the end, and `stolen_seconds` of processor time went to others on
+the same host in the flood.
 """
 
 from __future__ import annotations
@@ -126,6 +127,7 @@ def _measure(rig: Rig, seconds: float) -> dict[str, Any]:
         "shed_p99_ms": flood.failed[SHED].percentile(99),
         "gateway_peak_megabytes": {"before": before / 1e6, "after": rig.gateway_peak() / 1e6},
         "seconds_to_normal": _seconds_to_normal(rig, capacity, usual),
+        "capacity_per_second_afterwards": _capacity(rig)[0],
     }
 
 
