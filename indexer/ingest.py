@@ -124,8 +124,8 @@ class ShardIngest:
                 why = f"something failed on our side: {error!r}"
             # Not while the failure is at hand: its traceback holds on to removed files that were
             # being written, and so to their space.
-            self.stall.halt(why)
             if is_full:
+                self.stall.halt(why)
                 await self._copies.make_space()
             await self.stall.wait(why)
 
