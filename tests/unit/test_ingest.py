@@ -27,6 +27,7 @@ from indexer import changes, heads
 from indexer.lexical_part import LexicalPart
 from indexer.ownership import CRASHES_ALONE, Ownership
 from indexer.segment_part import SegmentPart
+from indexer.stall import Stall
 from indexer.tables import change, shard_head, suspect
 from tests.fakes.write_path import (
     Crash,
@@ -314,19 +315,25 @@ async def test_a_failed_attempt_holds_on_to_nothing(
 ) -> None:
     """What it was writing is removed, but takes space as long as anybody has it open."""
     failed: list[weakref.ref[object]] = []
+    waits = asyncio.Event()
 
     def fail(part: object, batch: object) -> None:
         failed.append(weakref.ref(part))
         raise StorageFull("no space left in this test")
 
+    async def wait_for_ever(stall: Stall, reason: str) -> None:
+        waits.set()
+        await asyncio.Event().wait()
+
     monkeypatch.setattr(half, "apply", fail)
+    monkeypatch.setattr(Stall, "wait", wait_for_ever)
     ingest = path.ingest()
     await path.upsert(document("a"))
     gc.disable()
     try:
         async with path.running(ingest.run()):
-            while not ingest.stall.reason:
-                await asyncio.sleep(0)
+            await waits.wait()
+            path.shared.executor.shutdown()  # a thread tells its failure before it lets go of it
             assert failed[0]() is None
     finally:
         gc.enable()
