@@ -1,6 +1,6 @@
 """What the services add to the bare stages of a hybrid query.
 
-    python -m tests.load.overhead [--corpus FILE.jsonl.gz] [--queries N] [--shards N]
+    python -m tests.load.overhead [--corpus FILE.jsonl.gz] [--queries N] [--shards N] [--chain]
     python -m tests.load.overhead --data DIR --vectors FILE.npy --passages N [...]
 
 Every query is measured twice in one run. End to end: a client's hybrid search without reranking,
@@ -8,7 +8,8 @@ through gateway, Triton and all shards. Bare: the compute time that Triton itsel
 very query, plus FAISS and Tantivy asked for the same candidates in this process, on the same
 published files, one after the other. Without --corpus the docstrings of the standard library are
 indexed. The second form takes N passages of DIR/scale/enwiki.jsonl.gz with their vectors out of
-FILE.npy, as tests.load.scale does: queries are embedded by Triton all the same.
+FILE.npy, as tests.load.scale does: queries are embedded by Triton all the same. With --chain the
+messages of every query also go through processes that only pass them on (tests.load.chain).
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ from core.analysis import ENGLISH_ANALYZER
 from core.index_store import IndexStore
 from core.lexical import LexicalReader
 from core.rpc import CHANNEL_OPTIONS
+from core.tokens import Tokenizer
 from deploy.cli.cluster import started_cluster
 from deploy.cli.index import index_files
 from deploy.cli.lines import read_documents
@@ -41,6 +44,7 @@ from deploy.local.demo import write_docstrings
 from deploy.models.versions import parse_config
 from tests.fakes.stored_vectors import StoredVectors, serving
 from tests.load.bare import BareShard
+from tests.load.chain import Ask, chained
 from tests.load.passages import (
     DIMENSION,
     MODEL,
@@ -63,6 +67,7 @@ MERGE_SECONDS = 20.0
 class Bare:
     """The engines of one shard, without any service around them."""
 
+    passages: int
     dense: BareShard
     lexical: LexicalReader
 
@@ -75,6 +80,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=os.environ.get("TRIREME_DATA"))
     parser.add_argument("--vectors", type=Path, help=".npy, made if absent")
     parser.add_argument("--passages", type=int, default=0)
+    parser.add_argument("--chain", action="store_true", help="measure what messages alone take")
     arguments = parser.parse_args()
     if arguments.passages and not (arguments.data and arguments.vectors):
         parser.error("--passages needs --data and --vectors")
@@ -93,9 +99,18 @@ def main() -> None:
             if not arguments.passages:
                 index_files(channel, COLLECTION, (corpus,), wait=True)
             queries = list(_queries(corpus, arguments.queries + WARM_UP))
-            with _connected(cluster.triton_address) as triton:
+            with ExitStack() as stack:
+                triton = stack.enter_context(_connected(cluster.triton_address))
                 shards = _bare_shards(config.state / "index", Path(folder) / "bare")
-                rows = [_measure(channel, triton, shards, query) for query in queries]
+                measures = [partial(_measure, channel, triton, shards)]
+                if arguments.chain:
+                    sizes = [shard.passages for shard in shards]
+                    ask = stack.enter_context(
+                        chained(cluster.triton_address, MODEL.name, DIMENSION, sizes)
+                    )
+                    tokenizer = Tokenizer.load(MODEL / "tokenizer.json", "")
+                    measures.append(partial(_measure_chain, ask, triton, tokenizer))
+                rows = [_together(measure(query) for measure in measures) for query in queries]
     _report(rows[WARM_UP:])
 
 
@@ -149,6 +164,21 @@ def _measure(
     }
 
 
+def _measure_chain(
+    ask: Ask, triton: grpc.Channel, tokenizer: Tokenizer, query: str
+) -> dict[str, float]:
+    """Milliseconds of one query's messages, and what Triton computed meanwhile."""
+    around, tokens = tokenizer.single, tokenizer.encode(query)
+    ids = np.concatenate([around.before, tokens.ids, around.after]).astype(np.int64).tobytes()
+    before = _compute_nanoseconds(triton)
+    chain = _timed(ask, ids)
+    return {"chain": chain, "chain_triton": (_compute_nanoseconds(triton) - before) / 1e6}
+
+
+def _together(parts: Iterable[dict[str, float]]) -> dict[str, float]:
+    return {name: value for part in parts for name, value in part.items()}
+
+
 def _name(timing: search_pb2.StageTiming) -> str:
     return search_pb2.Stage.Name(timing.stage).lower()
 
@@ -186,7 +216,7 @@ def _bare_shards(index_directory: Path, work: Path) -> list[Bare]:
         directory = work / str(number)
         directory.mkdir(parents=True)
         shard.materialise(manifest.lexical, directory)
-        shards.append(Bare(dense, LexicalReader.open(directory)))
+        shards.append(Bare(manifest.passages, dense, LexicalReader.open(directory)))
     return shards
 
 
@@ -197,11 +227,16 @@ def _connected(address: str) -> Iterator[grpc.Channel]:
 
 
 def _report(rows: Sequence[dict[str, float]]) -> None:
+    for row in rows:
+        engines = row["faiss"] + row["tantivy"]
+        row["bare_sum"] = row["triton"] + engines
+        if "chain" in row:
+            row["chain_bare_sum"] = row["chain_triton"] + engines
     p50 = {name: float(np.percentile([row[name] for row in rows], 50)) for name in rows[0]}
-    bare = [row["triton"] + row["faiss"] + row["tantivy"] for row in rows]
-    p50["bare_sum"] = float(np.percentile(bare, 50))
-    ratio = p50["end_to_end"] / p50["bare_sum"]
-    print(json.dumps({"queries": len(rows), "p50_ms": p50, "ratio": round(ratio, 3)}, indent=2))
+    ratios = {"ratio": round(p50["end_to_end"] / p50["bare_sum"], 3)}
+    if "chain" in p50:
+        ratios["chain_ratio"] = round(p50["chain"] / p50["chain_bare_sum"], 3)
+    print(json.dumps({"queries": len(rows), "p50_ms": p50, **ratios}, indent=2))
 
 
 if __name__ == "__main__":
