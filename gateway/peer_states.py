@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from core.analysis import Analyzer, analyzer_of
+from core.errors import InvalidInput
 from core.filters.schema import Schema
+from core.lexical_wire import settings_from_proto
 from core.ranking_wire import wish_from_proto
 from core.ranking_wish import OPEN, RankingWish
 from gateway.peer import Peer
@@ -29,6 +32,16 @@ def search_defaults(state: CollectionState) -> RankingWish:
     if not state.HasField("search_defaults"):
         return OPEN
     return wish_from_proto(state.search_defaults, "search_defaults.")
+
+
+def analyzer(state: CollectionState) -> Analyzer | None:
+    """What splits queries into words as the shard does; None if that is not known here."""
+    if not state.HasField("lexical"):
+        return None
+    try:
+        return analyzer_of(settings_from_proto(state.lexical, "lexical."))
+    except InvalidInput:
+        return None  # a language of a later release
 
 
 def schemas(

@@ -20,8 +20,12 @@ async def gather_statistics(
 ) -> tuple[Statistics | None, Sequence[Degradation]]:
     """The statistics of a query's words over all shards that answer, and which did not.
 
-    None if none of them has a document: then each may as well use its own.
+    None if none of them has a document: then each may as well use its own. Nobody is asked for
+    words whose counts are known from earlier queries.
     """
+    known = view.statistics.known(text)
+    if known is not None:
+        return known, ()
 
     def ask(target: Target) -> shard_pb2.CountTermsRequest:
         return shard_pb2.CountTermsRequest(
@@ -34,6 +38,11 @@ async def gather_statistics(
         lambda target, line: line.count_terms(ask(target), deadline.remaining()),
     )
     total = added_up(reply.statistics for reply in gathered.replies.values())
+    used = [
+        (reply.generation.epoch, reply.generation.generation) for reply in gathered.replies.values()
+    ]
+    if used == view.generations:
+        view.statistics.learn(total)
     return total if total.document_count else None, gathered.missing
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from core.deadline import Deadline
 from core.documents import Position
@@ -17,6 +18,7 @@ from core.errors import NotFound, ShardUnavailable
 from core.security.tls import NO_TLS, TlsSettings
 from gateway import peer_states
 from gateway.agreed_names import AgreedNames
+from gateway.known_statistics import KnownStatistics
 from gateway.metrics import GatewayMetrics
 from gateway.peer import Peer
 from gateway.peer_states import generation_of
@@ -52,6 +54,7 @@ class Topology:
         self._names = AgreedNames(self._wake)
         # Until the next news of any shard, by the name that was asked for and its index.
         self._views: dict[tuple[str, str], View] = {}
+        self._earlier_views: dict[tuple[str, str], View] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -114,7 +117,11 @@ class Topology:
     def _view(self, name: str, collection: str) -> View:
         view = self._views.get((name, collection))
         if view is None:
-            view = self._views[name, collection] = self._look(name, collection)
+            view = self._look(name, collection)
+            earlier = self._earlier_views.get((name, collection))
+            if earlier is not None and earlier.holds_the_same(view):
+                view = replace(view, statistics=earlier.statistics)
+            self._views[name, collection] = view
         return view
 
     def _look(self, name: str, collection: str) -> View:
@@ -146,6 +153,7 @@ class Topology:
             sparse_encoder=peer_states.sparse_encoder(newest),
             search_defaults=peer_states.search_defaults(newest),
             schemas=peer_states.schemas(collection, states, holders),
+            statistics=KnownStatistics(peer_states.analyzer(newest)),
         )
 
     async def view_covering(
@@ -213,7 +221,7 @@ class Topology:
         )
 
     def _notify(self) -> None:
-        self._views.clear()
+        self._views, self._earlier_views = {}, self._views
         self._names.look([peer.names for peer in self._peers if peer.connected])
         self._wake()
 

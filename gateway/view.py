@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from core import tracing
 from core.documents import Position
 from core.filters.schema import Schema
 from core.ranking_wish import OPEN, RankingWish
+from gateway.known_statistics import KnownStatistics
 from gateway.peer import Peer
 from gateway.query import DENSE, LEXICAL, SPARSE, ModelUsed
-from gateway.replicas import Call, Holder, Replicas, Reply, watched
+from gateway.replicas import Call, Generation, Holder, Replicas, Reply, watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,8 @@ class View:
 
     `name` is what the caller calls it, `collection` what shards call the index that answers. Its
     vectors have `dimension` components (0: as many as the encoder gives). `schemas` are of the
-    shards that have said what attributes their documents have.
+    shards that have said what attributes their documents have. `statistics` are those of
+    these generations of all shards together, as far as they are known.
     """
 
     name: str
@@ -79,6 +81,16 @@ class View:
     sparse_encoder: ModelUsed | None = None
     search_defaults: RankingWish = OPEN
     schemas: Sequence[Schema] = ()
+    statistics: KnownStatistics = field(default_factory=KnownStatistics)
+
+    @property
+    def generations(self) -> Sequence[Generation]:
+        """Those of the shards, in their order."""
+        return [(target.epoch, target.generation) for target in self.targets]
+
+    def holds_the_same(self, other: View) -> bool:
+        """Whether the other sees the very same documents, perhaps elsewhere."""
+        return (self.uid, self.generations) == (other.uid, other.generations)
 
     @property
     def legs(self) -> frozenset[str]:

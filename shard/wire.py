@@ -12,6 +12,7 @@ from core.constraint_wire import constraint_from_proto
 from core.errors import InvalidInput, ModelMismatch, NoSuchLeg
 from core.filters.parsing import parse
 from core.filters.wire import schema_to_proto
+from core.lexical_wire import settings_to_proto
 from core.manifest import EncoderEntry, Manifest, SparseEncoderEntry
 from core.names import Names
 from core.ranking_wire import wish_to_proto
@@ -69,6 +70,7 @@ def _state(name: str, manifest: Manifest) -> shard_pb2.CollectionState:
         sparse_encoder_fingerprint=sparse.fingerprint if sparse is not None else "",
         search_defaults=wish_to_proto(manifest.search_defaults),
         schema=schema_to_proto(manifest.schema),
+        lexical=settings_to_proto(manifest.lexical_settings),
     )
 
 

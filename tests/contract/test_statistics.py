@@ -1,4 +1,4 @@
-"""Statistics of words are added up over the shards that answer; the others are named."""
+"""Statistics of words are added up over the shards that answer, once; the others are named."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ SECOND = shard_pb2.LexicalStatistics(
 class Served:
     """Two shards of one collection and who knows them."""
 
+    publishers: list[Publisher]
     shards: list[Shard]
     topology: Topology
 
@@ -42,11 +43,13 @@ class Served:
 @pytest_asyncio.fixture
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
     texts = [{"a": "logs of rafts", "b": "logs log"}, {"c": "one raft without oars"}]
+    publishers = []
     for number, own in enumerate(texts):
         publisher = Publisher(tmp_path / "index", shard=number, shards=2)
         for id, text in own.items():
             publisher.put(id, text)
         publisher.publish()
+        publishers.append(publisher)
     shards = []
     for number in range(2):
         shard = await Shard.create(ShardConfig(shard=number, index_directory=tmp_path / "index"))
@@ -56,7 +59,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
         [shard.address for shard in shards], GatewayMetrics(), hedge_quantile=0.95, hedge_share=0.05
     )
     await topology.start()
-    served = Served(shards, topology)
+    served = Served(publishers, shards, topology)
     assert await topology.until(served.all_connected, SECONDS)
     yield served
     await topology.stop()
@@ -77,6 +80,58 @@ async def test_all_shards_are_added_up(served: Served) -> None:
         document_frequencies=[2 + 0, 1 + 1],
     )
     assert total == added_up([SECOND, FIRST])
+
+
+async def test_words_that_were_counted_are_not_asked_for_again(served: Served) -> None:
+    view = served.topology.view("ships")
+    before, _ = await gather_statistics(view, "the rafts of logs", Deadline.after(SECONDS))
+    for shard in served.shards:
+        await shard.stop(0)
+
+    total, missing = await gather_statistics(view, "logs, rafts", Deadline.after(SECONDS))
+
+    assert (total, missing) == (before, ())
+
+
+async def test_counts_outlive_news_of_other_things(served: Served) -> None:
+    view = served.topology.view("ships")
+    await gather_statistics(view, "rafts", Deadline.after(SECONDS))
+    await served.shards[1].stop(0)
+    assert await served.topology.until(lambda: not served.all_connected(), SECONDS)
+
+    later = served.topology.view("ships")
+
+    assert later is not view
+    assert later.statistics is view.statistics
+
+
+async def test_words_are_counted_again_in_a_new_generation(served: Served) -> None:
+    view = served.topology.view("ships")
+    before, _ = await gather_statistics(view, "rafts", Deadline.after(SECONDS))
+    assert before is not None
+    assert before.document_frequencies == [2]
+    served.publishers[1].put("d", "a raft once more")
+    served.publishers[1].publish()
+    assert await served.topology.until(
+        lambda: not served.topology.view("ships").holds_the_same(view), SECONDS
+    )
+
+    later = served.topology.view("ships")
+    total, missing = await gather_statistics(later, "rafts", Deadline.after(SECONDS))
+
+    assert missing == []
+    assert total is not None
+    assert total.document_frequencies == [3]
+
+
+async def test_a_sum_that_lacks_a_shard_is_not_kept(served: Served) -> None:
+    view = served.topology.view("ships")
+    await served.shards[1].stop(0)
+    for _ in range(2):
+        total, missing = await gather_statistics(view, "the rafts of logs", Deadline.after(SECONDS))
+
+        assert total == FIRST
+        assert len(missing) == 1
 
 
 async def test_a_shard_that_does_not_answer_is_named_and_the_others_are_used(

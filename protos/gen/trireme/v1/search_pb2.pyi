@@ -121,7 +121,9 @@ class _StageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Stage.ValueType
     STAGE_SPARSE: _Stage.ValueType  # 9
     """The learned-sparse leg."""
     STAGE_STATISTICS: _Stage.ValueType  # 10
-    """Gathering how frequent the query's words are over all shards, beside STAGE_ENCODE."""
+    """Gathering how frequent the query's words are over all shards, beside STAGE_ENCODE; nobody is asked
+    for words whose counts are known from earlier queries.
+    """
     STAGE_GROUP: _Stage.ValueType  # 11
     """Putting hits into groups."""
     STAGE_FILTER: _Stage.ValueType  # 12
@@ -153,7 +155,9 @@ STAGE_ENCODE_SPARSE: Stage.ValueType  # 8
 STAGE_SPARSE: Stage.ValueType  # 9
 """The learned-sparse leg."""
 STAGE_STATISTICS: Stage.ValueType  # 10
-"""Gathering how frequent the query's words are over all shards, beside STAGE_ENCODE."""
+"""Gathering how frequent the query's words are over all shards, beside STAGE_ENCODE; nobody is asked
+for words whose counts are known from earlier queries.
+"""
 STAGE_GROUP: Stage.ValueType  # 11
 """Putting hits into groups."""
 STAGE_FILTER: Stage.ValueType  # 12

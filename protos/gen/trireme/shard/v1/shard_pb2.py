@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from trireme.v1 import document_pb2 as trireme_dot_v1_dot_document__pb2
 from trireme.v1 import filter_pb2 as trireme_dot_v1_dot_filter__pb2
+from trireme.v1 import lexical_pb2 as trireme_dot_v1_dot_lexical__pb2
 from trireme.v1 import ranking_pb2 as trireme_dot_v1_dot_ranking__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctrireme/shard/v1/shard.proto\x12\x10trireme.shard.v1\x1a\x19trireme/v1/document.proto\x1a\x17trireme/v1/filter.proto\x1a\x18trireme/v1/ranking.proto\"6\n\x0f\x43onverseRequest\x12#\n\x04\x61sks\x18\x01 \x03(\x0b\x32\x15.trireme.shard.v1.Ask\"=\n\x10\x43onverseResponse\x12)\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x18.trireme.shard.v1.Answer\"\xb7\x03\n\x03\x41sk\x12\x0c\n\x04\x63\x61ll\x18\x01 \x01(\x04\x12\x15\n\rtrace_context\x18\x02 \x01(\t\x12:\n\x0b\x63ount_terms\x18\x03 \x01(\x0b\x32#.trireme.shard.v1.CountTermsRequestH\x00\x12@\n\x0esearch_lexical\x18\x04 \x01(\x0b\x32&.trireme.shard.v1.SearchLexicalRequestH\x00\x12<\n\x0csearch_dense\x18\x05 \x01(\x0b\x32$.trireme.shard.v1.SearchDenseRequestH\x00\x12>\n\rsearch_sparse\x18\x06 \x01(\x0b\x32%.trireme.shard.v1.SearchSparseRequestH\x00\x12@\n\x0eread_attribute\x18\x07 \x01(\x0b\x32&.trireme.shard.v1.ReadAttributeRequestH\x00\x12/\n\x05\x66\x65tch\x18\x08 \x01(\x0b\x32\x1e.trireme.shard.v1.FetchRequestH\x00\x12\x10\n\x06\x66orget\x18\t \x01(\x08H\x00\x42\n\n\x08question\"\xa5\x03\n\x06\x41nswer\x12\x0c\n\x04\x63\x61ll\x18\x01 \x01(\x04\x12\x0f\n\x07\x66\x61ilure\x18\x02 \x01(\x0c\x12;\n\x0b\x63ount_terms\x18\x03 \x01(\x0b\x32$.trireme.shard.v1.CountTermsResponseH\x00\x12\x41\n\x0esearch_lexical\x18\x04 \x01(\x0b\x32\'.trireme.shard.v1.SearchLexicalResponseH\x00\x12=\n\x0csearch_dense\x18\x05 \x01(\x0b\x32%.trireme.shard.v1.SearchDenseResponseH\x00\x12?\n\rsearch_sparse\x18\x06 \x01(\x0b\x32&.trireme.shard.v1.SearchSparseResponseH\x00\x12\x41\n\x0eread_attribute\x18\x07 \x01(\x0b\x32\'.trireme.shard.v1.ReadAttributeResponseH\x00\x12\x30\n\x05\x66\x65tch\x18\x08 \x01(\x0b\x32\x1f.trireme.shard.v1.FetchResponseH\x00\x42\x07\n\x05\x66ound\"\x0e\n\x0cWatchRequest\"\x8e\x01\n\rWatchResponse\x12\x36\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32!.trireme.shard.v1.CollectionState\x12\x0f\n\x07removed\x18\x02 \x03(\t\x12\x0c\n\x04\x66ull\x18\x03 \x01(\x08\x12&\n\x05names\x18\x04 \x01(\x0b\x32\x17.trireme.shard.v1.Names\"\xe7\x01\n\x05Names\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x35\n\x07\x61liases\x18\x02 \x03(\x0b\x32$.trireme.shard.v1.Names.AliasesEntry\x12\x35\n\x07indexes\x18\x03 \x03(\x0b\x32$.trireme.shard.v1.Names.IndexesEntry\x1a.\n\x0c\x41liasesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cIndexesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xdf\x03\n\x0f\x43ollectionState\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\r\n\x05shard\x18\x03 \x01(\r\x12\x13\n\x0bshard_count\x18\x04 \x01(\r\x12\r\n\x05\x65poch\x18\x05 \x01(\x03\x12\x12\n\ngeneration\x18\x06 \x01(\x03\x12\x10\n\x08sequence\x18\x07 \x01(\x03\x12\x15\n\rencoder_model\x18\x08 \x01(\t\x12\x17\n\x0f\x65ncoder_version\x18\t \x01(\t\x12\x1b\n\x13\x65ncoder_fingerprint\x18\n \x01(\t\x12\x16\n\x0e\x64ocument_count\x18\x0b \x01(\x03\x12\x15\n\rpassage_count\x18\x0c \x01(\x03\x12\x11\n\tdimension\x18\r \x01(\x05\x12\x1c\n\x14sparse_encoder_model\x18\x0e \x01(\t\x12\x1e\n\x16sparse_encoder_version\x18\x0f \x01(\t\x12\"\n\x1asparse_encoder_fingerprint\x18\x10 \x01(\t\x12\x33\n\x0fsearch_defaults\x18\x11 \x01(\x0b\x32\x1a.trireme.v1.SearchDefaults\x12,\n\x06schema\x18\x12 \x01(\x0b\x32\x1c.trireme.v1.CollectionSchema\"J\n\x11\x43ountTermsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\r\n\x05query\x18\x03 \x01(\t\"\x83\x01\n\x12\x43ountTermsResponse\x12\x37\n\nstatistics\x18\x01 \x01(\x0b\x32#.trireme.shard.v1.LexicalStatistics\x12\x34\n\ngeneration\x18\x02 \x01(\x0b\x32 .trireme.shard.v1.GenerationUsed\"n\n\x11LexicalStatistics\x12\x16\n\x0e\x64ocument_count\x18\x01 \x01(\x03\x12\x14\n\x0ctotal_length\x18\x02 \x01(\x03\x12\r\n\x05terms\x18\x03 \x03(\t\x12\x1c\n\x14\x64ocument_frequencies\x18\x04 \x03(\x03\"0\n\nConstraint\x12\x10\n\x08required\x18\x01 \x03(\t\x12\x10\n\x08\x65xcluded\x18\x02 \x03(\t\"\xd7\x01\n\x14SearchLexicalRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\r\n\x05query\x18\x03 \x01(\t\x12\r\n\x05limit\x18\x04 \x01(\x05\x12\x37\n\nstatistics\x18\x05 \x01(\x0b\x32#.trireme.shard.v1.LexicalStatistics\x12\x0e\n\x06\x66ilter\x18\x06 \x01(\t\x12\x30\n\nconstraint\x18\x07 \x01(\x0b\x32\x1c.trireme.shard.v1.Constraint\"\xcb\x01\n\x15SearchLexicalResponse\x12*\n\x07ranking\x18\x04 \x01(\x0b\x32\x19.trireme.shard.v1.Ranking\x12\x34\n\ngeneration\x18\x02 \x01(\x0b\x32 .trireme.shard.v1.GenerationUsed\x12\x1b\n\x13search_microseconds\x18\x03 \x01(\x03\x12!\n\x04plan\x18\x05 \x01(\x0b\x32\x13.trireme.v1.LegPlanJ\x04\x08\x01\x10\x02R\ncandidates\"\xed\x01\n\x12SearchDenseRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x0e\n\x06vector\x18\x03 \x01(\x0c\x12\r\n\x05limit\x18\x04 \x01(\x05\x12\x1b\n\x13\x65ncoder_fingerprint\x18\x05 \x01(\t\x12\x31\n\x0blikely_head\x18\x06 \x01(\x0b\x32\x1c.trireme.shard.v1.LikelyHead\x12\x0e\n\x06\x66ilter\x18\x07 \x01(\t\x12\x30\n\nconstraint\x18\x08 \x01(\x0b\x32\x1c.trireme.shard.v1.Constraint\"h\n\nLikelyHead\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12\x0e\n\x06scores\x18\x03 \x03(\x01\x12\x0e\n\x06weight\x18\x04 \x01(\x01\x12\t\n\x01k\x18\x05 \x01(\x01\x12\x13\n\x0bwith_tokens\x18\x06 \x01(\x08\"\xfa\x01\n\x13SearchDenseResponse\x12*\n\x07ranking\x18\x04 \x01(\x0b\x32\x19.trireme.shard.v1.Ranking\x12\x34\n\ngeneration\x18\x02 \x01(\x0b\x32 .trireme.shard.v1.GenerationUsed\x12\x1b\n\x13search_microseconds\x18\x03 \x01(\x03\x12/\n\x04head\x18\x05 \x03(\x0b\x32!.trireme.shard.v1.FetchedDocument\x12!\n\x04plan\x18\x06 \x01(\x0b\x32\x13.trireme.v1.LegPlanJ\x04\x08\x01\x10\x02R\ncandidates\"\xcb\x01\n\x13SearchSparseRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\r\n\x05terms\x18\x03 \x03(\x05\x12\x0f\n\x07weights\x18\x04 \x03(\x02\x12\r\n\x05limit\x18\x05 \x01(\x05\x12\x1b\n\x13\x65ncoder_fingerprint\x18\x06 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x07 \x01(\t\x12\x30\n\nconstraint\x18\x08 \x01(\x0b\x32\x1c.trireme.shard.v1.Constraint\"\xb8\x01\n\x14SearchSparseResponse\x12*\n\x07ranking\x18\x01 \x01(\x0b\x32\x19.trireme.shard.v1.Ranking\x12\x34\n\ngeneration\x18\x02 \x01(\x0b\x32 .trireme.shard.v1.GenerationUsed\x12\x1b\n\x13search_microseconds\x18\x03 \x01(\x03\x12!\n\x04plan\x18\x04 \x01(\x0b\x32\x13.trireme.v1.LegPlan\"&\n\x07Ranking\x12\x0b\n\x03ids\x18\x01 \x03(\t\x12\x0e\n\x06scores\x18\x02 \x03(\x01\"E\n\x0eGenerationUsed\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x10\n\x08sequence\x18\x03 \x01(\x03\"\xec\x01\n\x0c\x46\x65tchRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x0b\n\x03ids\x18\x03 \x03(\t\x12\x0e\n\x06vector\x18\x04 \x01(\x0c\x12\x12\n\ntokens_for\x18\x05 \x01(\x05\x12\r\n\x05terms\x18\x06 \x03(\x05\x12\x0f\n\x07weights\x18\x07 \x03(\x02\x12\x11\n\thighlight\x18\x08 \x01(\t\x12\x0e\n\x06pinned\x18\t \x01(\x08\x12\x0e\n\x06\x66ilter\x18\n \x01(\t\x12\x30\n\nconstraint\x18\x0b \x01(\x0b\x32\x1c.trireme.shard.v1.Constraint\"{\n\rFetchResponse\x12\x34\n\tdocuments\x18\x01 \x03(\x0b\x32!.trireme.shard.v1.FetchedDocument\x12\x34\n\ngeneration\x18\x02 \x01(\x0b\x32 .trireme.shard.v1.GenerationUsed\"\xd5\x01\n\x0f\x46\x65tchedDocument\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x64ocument\x18\x02 \x01(\x0c\x12\x12\n\nstart_byte\x18\x03 \x01(\x05\x12\x10\n\x08\x65nd_byte\x18\x04 \x01(\x05\x12\x11\n\ttoken_ids\x18\x05 \x03(\x05\x12\x12\n\nhighlights\x18\x06 \x03(\x05\x12\x18\n\x10title_highlights\x18\x07 \x03(\x05\x12\r\n\x05unmet\x18\x08 \x03(\t\x12.\n\x08violated\x18\t \x01(\x0b\x32\x1c.trireme.shard.v1.Constraint\"^\n\x14ReadAttributeRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x0b\n\x03ids\x18\x03 \x03(\t\x12\x11\n\tattribute\x18\x04 \x01(\t\"y\n\x15ReadAttributeResponse\x12*\n\x06values\x18\x01 \x03(\x0b\x32\x1a.trireme.v1.AttributeValue\x12\x34\n\ngeneration\x18\x02 \x01(\x0b\x32 .trireme.shard.v1.GenerationUsed2\xb1\x01\n\x0cShardService\x12J\n\x05Watch\x12\x1e.trireme.shard.v1.WatchRequest\x1a\x1f.trireme.shard.v1.WatchResponse0\x01\x12U\n\x08\x43onverse\x12!.trireme.shard.v1.ConverseRequest\x1a\".trireme.shard.v1.ConverseResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ctrireme/shard/v1/shard.proto\x12\x10trireme.shard.v1\x1a\x19trireme/v1/document.proto\x1a\x17trireme/v1/filter.proto\x1a\x18trireme/v1/lexical.proto\x1a\x18trireme/v1/ranking.proto\"6\n\x0f\x43onverseRequest\x12#\n\x04\x61sks\x18\x01 \x03(\x0b\x32\x15.trireme.shard.v1.Ask\"=\n\x10\x43onverseResponse\x12)\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x18.trireme.shard.v1.Answer\"\xb7\x03\n\x03\x41sk\x12\x0c\n\x04\x63\x61ll\x18\x01 \x01(\x04\x12\x15\n\rtrace_context\x18\x02 \x01(\t\x12:\n\x0b\x63ount_terms\x18\x03 \x01(\x0b\x32#.trireme.shard.v1.CountTermsRequestH\x00\x12@\n\x0esearch_lexical\x18\x04 \x01(\x0b\x32&.trireme.shard.v1.SearchLexicalRequestH\x00\x12<\n\x0csearch_dense\x18\x05 \x01(\x0b\x32$.trireme.shard.v1.SearchDenseRequestH\x00\x12>\n\rsearch_sparse\x18\x06 \x01(\x0b\x32%.trireme.shard.v1.SearchSparseRequestH\x00\x12@\n\x0eread_attribute\x18\x07 \x01(\x0b\x32&.trireme.shard.v1.ReadAttributeRequestH\x00\x12/\n\x05\x66\x65tch\x18\x08 \x01(\x0b\x32\x1e.trireme.shard.v1.FetchRequestH\x00\x12\x10\n\x06\x66orget\x18\t \x01(\x08H\x00\x42\n\n\x08question\"\xa5\x03\n\x06\x41nswer\x12\x0c\n\x04\x63\x61ll\x18\x01 \x01(\x04\x12\x0f\n\x07\x66\x61ilure\x18\x02 \x01(\x0c\x12;\n\x0b\x63ount_terms\x18\x03 \x01(\x0b\x32$.trireme.shard.v1.CountTermsResponseH\x00\x12\x41\n\x0esearch_lexical\x18\x04 \x01(\x0b\x32\'.trireme.shard.v1.SearchLexicalResponseH\x00\x12=\n\x0csearch_dense\x18\x05 \x01(\x0b\x32%.trireme.shard.v1.SearchDenseResponseH\x00\x12?\n\rsearch_sparse\x18\x06 \x01(\x0b\x32&.trireme.shard.v1.SearchSparseResponseH\x00\x12\x41\n\x0eread_attribute\x18\x07 \x01(\x0b\x32\'.trireme.shard.v1.ReadAttributeResponseH\x00\x12\x30\n\x05\x66\x65tch\x18\x08 \x01(\x0b\x32\x1f.trireme.shard.v1.FetchResponseH\x00\x42\x07\n\x05\x66ound\"\x0e\n\x0cWatchRequest\"\x8e\x01\n\rWatchResponse\x12\x36\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32!.trireme.shard.v1.CollectionState\x12\x0f\n\x07removed\x18\x02 \x03(\t\x12\x0c\n\x04\x66ull\x18\x03 \x01(\x08\x12&\n\x05names\x18\x04 \x01(\x0b\x32\x17.trireme.shard.v1.Names\"\xe7\x01\n\x05Names\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x35\n\x07\x61liases\x18\x02 \x03(\x0b\x32$.trireme.shard.v1.Names.AliasesEntry\x12\x35\n\x07indexes\x18\x03 \x03(\x0b\x32$.trireme.shard.v1.Names.IndexesEntry\x1a.\n\x0c\x41liasesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a.\n\x0cIndexesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x8d\x04\n\x0f\x43ollectionState\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\r\n\x05shard\x18\x03 \x01(\r\x12\x13\n\x0bshard_count\x18\x04 \x01(\r\x12\r\n\x05\x65poch\x18\x05 \x01(\x03\x12\x12\n\ngeneration\x18\x06 \x01(\x03\x12\x10\n\x08sequence\x18\x07 \x01(\x03\x12\x15\n\rencoder_model\x18\x08 \x01(\t\x12\x17\n\x0f\x65ncoder_version\x18\t \x01(\t\x12\x1b\n\x13\x65ncoder_fingerprint\x18\n \x01(\t\x12\x16\n\x0e\x64ocument_count\x18\x0b \x01(\x03\x12\x15\n\rpassage_count\x18\x0c \x01(\x03\x12\x11\n\tdimension\x18\r \x01(\x05\x12\x1c\n\x14sparse_encoder_model\x18\x0e \x01(\t\x12\x1e\n\x16sparse_encoder_version\x18\x0f \x01(\t\x12\"\n\x1asparse_encoder_fingerprint\x18\x10 \x01(\t\x12\x33\n\x0fsearch_defaults\x18\x11 \x01(\x0b\x32\x1a.trireme.v1.SearchDefaults\x12,\n\x06schema\x18\x12 \x01(\x0b\x32\x1c.trireme.v1.CollectionSchema\x12,\n\x07lexical\x18\x13 \x01(\x0b\x32\x1b.trireme.v1.LexicalSettings\"J\n\x11\x43ountTermsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\r\n\x05query\x18\x03 \x01(\t\"\x83\x01\n\x12\x43ountTermsResponse\x12\x37\n\nstatistics\x18\x01 \x01(\x0b\x32#.trireme.shard.v1.LexicalStatistics\x12\x34\n\ngeneration\x18\x02 \x01(\x0b\x32 .trireme.shard.v1.GenerationUsed\"n\n\x11LexicalStatistics\x12\x16\n\x0e\x64ocument_count\x18\x01 \x01(\x03\x12\x14\n\x0ctotal_length\x18\x02 \x01(\x03\x12\r\n\x05terms\x18\x03 \x03(\t\x12\x1c\n\x14\x64ocument_frequencies\x18\x04 \x03(\x03\"0\n\nConstraint\x12\x10\n\x08required\x18\x01 \x03(\t\x12\x10\n\x08\x65xcluded\x18\x02 \x03(\t\"\xd7\x01\n\x14SearchLexicalRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\r\n\x05query\x18\x03 \x01(\t\x12\r\n\x05limit\x18\x04 \x01(\x05\x12\x37\n\nstatistics\x18\x05 \x01(\x0b\x32#.trireme.shard.v1.LexicalStatistics\x12\x0e\n\x06\x66ilter\x18\x06 \x01(\t\x12\x30\n\nconstraint\x18\x07 \x01(\x0b\x32\x1c.trireme.shard.v1.Constraint\"\xcb\x01\n\x15SearchLexicalResponse\x12*\n\x07ranking\x18\x04 \x01(\x0b\x32\x19.trireme.shard.v1.Ranking\x12\x34\n\ngeneration\x18\x02 \x01(\x0b\x32 .trireme.shard.v1.GenerationUsed\x12\x1b\n\x13search_microseconds\x18\x03 \x01(\x03\x12!\n\x04plan\x18\x05 \x01(\x0b\x32\x13.trireme.v1.LegPlanJ\x04\x08\x01\x10\x02R\ncandidates\"\xed\x01\n\x12SearchDenseRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x0e\n\x06vector\x18\x03 \x01(\x0c\x12\r\n\x05limit\x18\x04 \x01(\x05\x12\x1b\n\x13\x65ncoder_fingerprint\x18\x05 \x01(\t\x12\x31\n\x0blikely_head\x18\x06 \x01(\x0b\x32\x1c.trireme.shard.v1.LikelyHead\x12\x0e\n\x06\x66ilter\x18\x07 \x01(\t\x12\x30\n\nconstraint\x18\x08 \x01(\x0b\x32\x1c.trireme.shard.v1.Constraint\"h\n\nLikelyHead\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12\x0e\n\x06scores\x18\x03 \x03(\x01\x12\x0e\n\x06weight\x18\x04 \x01(\x01\x12\t\n\x01k\x18\x05 \x01(\x01\x12\x13\n\x0bwith_tokens\x18\x06 \x01(\x08\"\xfa\x01\n\x13SearchDenseResponse\x12*\n\x07ranking\x18\x04 \x01(\x0b\x32\x19.trireme.shard.v1.Ranking\x12\x34\n\ngeneration\x18\x02 \x01(\x0b\x32 .trireme.shard.v1.GenerationUsed\x12\x1b\n\x13search_microseconds\x18\x03 \x01(\x03\x12/\n\x04head\x18\x05 \x03(\x0b\x32!.trireme.shard.v1.FetchedDocument\x12!\n\x04plan\x18\x06 \x01(\x0b\x32\x13.trireme.v1.LegPlanJ\x04\x08\x01\x10\x02R\ncandidates\"\xcb\x01\n\x13SearchSparseRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\r\n\x05terms\x18\x03 \x03(\x05\x12\x0f\n\x07weights\x18\x04 \x03(\x02\x12\r\n\x05limit\x18\x05 \x01(\x05\x12\x1b\n\x13\x65ncoder_fingerprint\x18\x06 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x07 \x01(\t\x12\x30\n\nconstraint\x18\x08 \x01(\x0b\x32\x1c.trireme.shard.v1.Constraint\"\xb8\x01\n\x14SearchSparseResponse\x12*\n\x07ranking\x18\x01 \x01(\x0b\x32\x19.trireme.shard.v1.Ranking\x12\x34\n\ngeneration\x18\x02 \x01(\x0b\x32 .trireme.shard.v1.GenerationUsed\x12\x1b\n\x13search_microseconds\x18\x03 \x01(\x03\x12!\n\x04plan\x18\x04 \x01(\x0b\x32\x13.trireme.v1.LegPlan\"&\n\x07Ranking\x12\x0b\n\x03ids\x18\x01 \x03(\t\x12\x0e\n\x06scores\x18\x02 \x03(\x01\"E\n\x0eGenerationUsed\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x10\n\x08sequence\x18\x03 \x01(\x03\"\xec\x01\n\x0c\x46\x65tchRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x0b\n\x03ids\x18\x03 \x03(\t\x12\x0e\n\x06vector\x18\x04 \x01(\x0c\x12\x12\n\ntokens_for\x18\x05 \x01(\x05\x12\r\n\x05terms\x18\x06 \x03(\x05\x12\x0f\n\x07weights\x18\x07 \x03(\x02\x12\x11\n\thighlight\x18\x08 \x01(\t\x12\x0e\n\x06pinned\x18\t \x01(\x08\x12\x0e\n\x06\x66ilter\x18\n \x01(\t\x12\x30\n\nconstraint\x18\x0b \x01(\x0b\x32\x1c.trireme.shard.v1.Constraint\"{\n\rFetchResponse\x12\x34\n\tdocuments\x18\x01 \x03(\x0b\x32!.trireme.shard.v1.FetchedDocument\x12\x34\n\ngeneration\x18\x02 \x01(\x0b\x32 .trireme.shard.v1.GenerationUsed\"\xd5\x01\n\x0f\x46\x65tchedDocument\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x64ocument\x18\x02 \x01(\x0c\x12\x12\n\nstart_byte\x18\x03 \x01(\x05\x12\x10\n\x08\x65nd_byte\x18\x04 \x01(\x05\x12\x11\n\ttoken_ids\x18\x05 \x03(\x05\x12\x12\n\nhighlights\x18\x06 \x03(\x05\x12\x18\n\x10title_highlights\x18\x07 \x03(\x05\x12\r\n\x05unmet\x18\x08 \x03(\t\x12.\n\x08violated\x18\t \x01(\x0b\x32\x1c.trireme.shard.v1.Constraint\"^\n\x14ReadAttributeRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x0b\n\x03ids\x18\x03 \x03(\t\x12\x11\n\tattribute\x18\x04 \x01(\t\"y\n\x15ReadAttributeResponse\x12*\n\x06values\x18\x01 \x03(\x0b\x32\x1a.trireme.v1.AttributeValue\x12\x34\n\ngeneration\x18\x02 \x01(\x0b\x32 .trireme.shard.v1.GenerationUsed2\xb1\x01\n\x0cShardService\x12J\n\x05Watch\x12\x1e.trireme.shard.v1.WatchRequest\x1a\x1f.trireme.shard.v1.WatchResponse0\x01\x12U\n\x08\x43onverse\x12!.trireme.shard.v1.ConverseRequest\x1a\".trireme.shard.v1.ConverseResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,62 +39,62 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NAMES_ALIASESENTRY']._serialized_options = b'8\001'
   _globals['_NAMES_INDEXESENTRY']._loaded_options = None
   _globals['_NAMES_INDEXESENTRY']._serialized_options = b'8\001'
-  _globals['_CONVERSEREQUEST']._serialized_start=128
-  _globals['_CONVERSEREQUEST']._serialized_end=182
-  _globals['_CONVERSERESPONSE']._serialized_start=184
-  _globals['_CONVERSERESPONSE']._serialized_end=245
-  _globals['_ASK']._serialized_start=248
-  _globals['_ASK']._serialized_end=687
-  _globals['_ANSWER']._serialized_start=690
-  _globals['_ANSWER']._serialized_end=1111
-  _globals['_WATCHREQUEST']._serialized_start=1113
-  _globals['_WATCHREQUEST']._serialized_end=1127
-  _globals['_WATCHRESPONSE']._serialized_start=1130
-  _globals['_WATCHRESPONSE']._serialized_end=1272
-  _globals['_NAMES']._serialized_start=1275
-  _globals['_NAMES']._serialized_end=1506
-  _globals['_NAMES_ALIASESENTRY']._serialized_start=1412
-  _globals['_NAMES_ALIASESENTRY']._serialized_end=1458
-  _globals['_NAMES_INDEXESENTRY']._serialized_start=1460
-  _globals['_NAMES_INDEXESENTRY']._serialized_end=1506
-  _globals['_COLLECTIONSTATE']._serialized_start=1509
-  _globals['_COLLECTIONSTATE']._serialized_end=1988
-  _globals['_COUNTTERMSREQUEST']._serialized_start=1990
-  _globals['_COUNTTERMSREQUEST']._serialized_end=2064
-  _globals['_COUNTTERMSRESPONSE']._serialized_start=2067
-  _globals['_COUNTTERMSRESPONSE']._serialized_end=2198
-  _globals['_LEXICALSTATISTICS']._serialized_start=2200
-  _globals['_LEXICALSTATISTICS']._serialized_end=2310
-  _globals['_CONSTRAINT']._serialized_start=2312
-  _globals['_CONSTRAINT']._serialized_end=2360
-  _globals['_SEARCHLEXICALREQUEST']._serialized_start=2363
-  _globals['_SEARCHLEXICALREQUEST']._serialized_end=2578
-  _globals['_SEARCHLEXICALRESPONSE']._serialized_start=2581
-  _globals['_SEARCHLEXICALRESPONSE']._serialized_end=2784
-  _globals['_SEARCHDENSEREQUEST']._serialized_start=2787
-  _globals['_SEARCHDENSEREQUEST']._serialized_end=3024
-  _globals['_LIKELYHEAD']._serialized_start=3026
-  _globals['_LIKELYHEAD']._serialized_end=3130
-  _globals['_SEARCHDENSERESPONSE']._serialized_start=3133
-  _globals['_SEARCHDENSERESPONSE']._serialized_end=3383
-  _globals['_SEARCHSPARSEREQUEST']._serialized_start=3386
-  _globals['_SEARCHSPARSEREQUEST']._serialized_end=3589
-  _globals['_SEARCHSPARSERESPONSE']._serialized_start=3592
-  _globals['_SEARCHSPARSERESPONSE']._serialized_end=3776
-  _globals['_RANKING']._serialized_start=3778
-  _globals['_RANKING']._serialized_end=3816
-  _globals['_GENERATIONUSED']._serialized_start=3818
-  _globals['_GENERATIONUSED']._serialized_end=3887
-  _globals['_FETCHREQUEST']._serialized_start=3890
-  _globals['_FETCHREQUEST']._serialized_end=4126
-  _globals['_FETCHRESPONSE']._serialized_start=4128
-  _globals['_FETCHRESPONSE']._serialized_end=4251
-  _globals['_FETCHEDDOCUMENT']._serialized_start=4254
-  _globals['_FETCHEDDOCUMENT']._serialized_end=4467
-  _globals['_READATTRIBUTEREQUEST']._serialized_start=4469
-  _globals['_READATTRIBUTEREQUEST']._serialized_end=4563
-  _globals['_READATTRIBUTERESPONSE']._serialized_start=4565
-  _globals['_READATTRIBUTERESPONSE']._serialized_end=4686
-  _globals['_SHARDSERVICE']._serialized_start=4689
-  _globals['_SHARDSERVICE']._serialized_end=4866
+  _globals['_CONVERSEREQUEST']._serialized_start=154
+  _globals['_CONVERSEREQUEST']._serialized_end=208
+  _globals['_CONVERSERESPONSE']._serialized_start=210
+  _globals['_CONVERSERESPONSE']._serialized_end=271
+  _globals['_ASK']._serialized_start=274
+  _globals['_ASK']._serialized_end=713
+  _globals['_ANSWER']._serialized_start=716
+  _globals['_ANSWER']._serialized_end=1137
+  _globals['_WATCHREQUEST']._serialized_start=1139
+  _globals['_WATCHREQUEST']._serialized_end=1153
+  _globals['_WATCHRESPONSE']._serialized_start=1156
+  _globals['_WATCHRESPONSE']._serialized_end=1298
+  _globals['_NAMES']._serialized_start=1301
+  _globals['_NAMES']._serialized_end=1532
+  _globals['_NAMES_ALIASESENTRY']._serialized_start=1438
+  _globals['_NAMES_ALIASESENTRY']._serialized_end=1484
+  _globals['_NAMES_INDEXESENTRY']._serialized_start=1486
+  _globals['_NAMES_INDEXESENTRY']._serialized_end=1532
+  _globals['_COLLECTIONSTATE']._serialized_start=1535
+  _globals['_COLLECTIONSTATE']._serialized_end=2060
+  _globals['_COUNTTERMSREQUEST']._serialized_start=2062
+  _globals['_COUNTTERMSREQUEST']._serialized_end=2136
+  _globals['_COUNTTERMSRESPONSE']._serialized_start=2139
+  _globals['_COUNTTERMSRESPONSE']._serialized_end=2270
+  _globals['_LEXICALSTATISTICS']._serialized_start=2272
+  _globals['_LEXICALSTATISTICS']._serialized_end=2382
+  _globals['_CONSTRAINT']._serialized_start=2384
+  _globals['_CONSTRAINT']._serialized_end=2432
+  _globals['_SEARCHLEXICALREQUEST']._serialized_start=2435
+  _globals['_SEARCHLEXICALREQUEST']._serialized_end=2650
+  _globals['_SEARCHLEXICALRESPONSE']._serialized_start=2653
+  _globals['_SEARCHLEXICALRESPONSE']._serialized_end=2856
+  _globals['_SEARCHDENSEREQUEST']._serialized_start=2859
+  _globals['_SEARCHDENSEREQUEST']._serialized_end=3096
+  _globals['_LIKELYHEAD']._serialized_start=3098
+  _globals['_LIKELYHEAD']._serialized_end=3202
+  _globals['_SEARCHDENSERESPONSE']._serialized_start=3205
+  _globals['_SEARCHDENSERESPONSE']._serialized_end=3455
+  _globals['_SEARCHSPARSEREQUEST']._serialized_start=3458
+  _globals['_SEARCHSPARSEREQUEST']._serialized_end=3661
+  _globals['_SEARCHSPARSERESPONSE']._serialized_start=3664
+  _globals['_SEARCHSPARSERESPONSE']._serialized_end=3848
+  _globals['_RANKING']._serialized_start=3850
+  _globals['_RANKING']._serialized_end=3888
+  _globals['_GENERATIONUSED']._serialized_start=3890
+  _globals['_GENERATIONUSED']._serialized_end=3959
+  _globals['_FETCHREQUEST']._serialized_start=3962
+  _globals['_FETCHREQUEST']._serialized_end=4198
+  _globals['_FETCHRESPONSE']._serialized_start=4200
+  _globals['_FETCHRESPONSE']._serialized_end=4323
+  _globals['_FETCHEDDOCUMENT']._serialized_start=4326
+  _globals['_FETCHEDDOCUMENT']._serialized_end=4539
+  _globals['_READATTRIBUTEREQUEST']._serialized_start=4541
+  _globals['_READATTRIBUTEREQUEST']._serialized_end=4635
+  _globals['_READATTRIBUTERESPONSE']._serialized_start=4637
+  _globals['_READATTRIBUTERESPONSE']._serialized_end=4758
+  _globals['_SHARDSERVICE']._serialized_start=4761
+  _globals['_SHARDSERVICE']._serialized_end=4938
 # @@protoc_insertion_point(module_scope)

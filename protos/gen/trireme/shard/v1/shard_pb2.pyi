@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from trireme.v1 import document_pb2 as _document_pb2
 from trireme.v1 import filter_pb2 as _filter_pb2
+from trireme.v1 import lexical_pb2 as _lexical_pb2
 from trireme.v1 import ranking_pb2 as _ranking_pb2
 import builtins as _builtins
 import sys
@@ -365,6 +366,7 @@ class CollectionState(_message.Message):
     SPARSE_ENCODER_FINGERPRINT_FIELD_NUMBER: _builtins.int
     SEARCH_DEFAULTS_FIELD_NUMBER: _builtins.int
     SCHEMA_FIELD_NUMBER: _builtins.int
+    LEXICAL_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Name of the collection."""
     uid: _builtins.str
@@ -405,6 +407,10 @@ class CollectionState(_message.Message):
     def schema(self) -> _filter_pb2.CollectionSchema:
         """Which attributes its documents have."""
 
+    @_builtins.property
+    def lexical(self) -> _lexical_pb2.LexicalSettings:
+        """What counts as a word in it; absent where the shard is of an earlier release."""
+
     def __init__(
         self,
         *,
@@ -426,10 +432,11 @@ class CollectionState(_message.Message):
         sparse_encoder_fingerprint: _builtins.str = ...,
         search_defaults: _ranking_pb2.SearchDefaults | None = ...,
         schema: _filter_pb2.CollectionSchema | None = ...,
+        lexical: _lexical_pb2.LexicalSettings | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["schema", b"schema", "search_defaults", b"search_defaults"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lexical", b"lexical", "schema", b"schema", "search_defaults", b"search_defaults"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "dimension", b"dimension", "document_count", b"document_count", "encoder_fingerprint", b"encoder_fingerprint", "encoder_model", b"encoder_model", "encoder_version", b"encoder_version", "epoch", b"epoch", "generation", b"generation", "passage_count", b"passage_count", "schema", b"schema", "search_defaults", b"search_defaults", "sequence", b"sequence", "shard", b"shard", "shard_count", b"shard_count", "sparse_encoder_fingerprint", b"sparse_encoder_fingerprint", "sparse_encoder_model", b"sparse_encoder_model", "sparse_encoder_version", b"sparse_encoder_version", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "dimension", b"dimension", "document_count", b"document_count", "encoder_fingerprint", b"encoder_fingerprint", "encoder_model", b"encoder_model", "encoder_version", b"encoder_version", "epoch", b"epoch", "generation", b"generation", "lexical", b"lexical", "passage_count", b"passage_count", "schema", b"schema", "search_defaults", b"search_defaults", "sequence", b"sequence", "shard", b"shard", "shard_count", b"shard_count", "sparse_encoder_fingerprint", b"sparse_encoder_fingerprint", "sparse_encoder_model", b"sparse_encoder_model", "sparse_encoder_version", b"sparse_encoder_version", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
