@@ -38,6 +38,8 @@ class KnownStatistics:
 
     def learn(self, total: LexicalStatistics) -> None:
         """Notes the sum of what all shards said of a query's words."""
+        if self._analyzer is None:
+            return
         if len(self._frequencies) + len(total.terms) > MOST_WORDS:
             self._frequencies.clear()
         self._documents, self._length = total.document_count, total.total_length

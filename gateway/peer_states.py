@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from core.analysis import Analyzer, analyzer_of
 from core.errors import InvalidInput
@@ -14,6 +14,9 @@ from gateway.peer import Peer
 from gateway.query import ModelUsed
 from gateway.replicas import Generation
 from trireme.shard.v1.shard_pb2 import CollectionState
+
+Counted = Mapping[int, tuple[str, Generation, bytes]]
+"""Of each shard the uid and the generation of the index, and what counts as a word in it."""
 
 
 def sparse_encoder(state: CollectionState) -> ModelUsed | None:
@@ -34,14 +37,25 @@ def search_defaults(state: CollectionState) -> RankingWish:
     return wish_from_proto(state.search_defaults, "search_defaults.")
 
 
-def analyzer(state: CollectionState) -> Analyzer | None:
-    """What splits queries into words as the shard does; None if that is not known here."""
+def analyzer(states: Collection[CollectionState]) -> Analyzer | None:
+    """What splits queries into words as all shards do; None unless they agree and it is known."""
+    if len({(state.uid, state.lexical.SerializeToString()) for state in states}) != 1:
+        return None
+    state = next(iter(states))
     if not state.HasField("lexical"):
         return None
     try:
         return analyzer_of(settings_from_proto(state.lexical, "lexical."))
     except InvalidInput:
         return None  # a language of a later release
+
+
+def counted(states: Mapping[int, CollectionState]) -> Counted:
+    """What the statistics of words depend on."""
+    return {
+        shard: (state.uid, generation_of(state), state.lexical.SerializeToString())
+        for shard, state in states.items()
+    }
 
 
 def schemas(

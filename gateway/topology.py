@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 
 from core.deadline import Deadline
 from core.documents import Position
@@ -21,7 +20,7 @@ from gateway.agreed_names import AgreedNames
 from gateway.known_statistics import KnownStatistics
 from gateway.metrics import GatewayMetrics
 from gateway.peer import Peer
-from gateway.peer_states import generation_of
+from gateway.peer_states import Counted, generation_of
 from gateway.query import ModelUsed
 from gateway.replicas import Holder, Replicas
 from gateway.view import Target, View
@@ -54,7 +53,8 @@ class Topology:
         self._names = AgreedNames(self._wake)
         # Until the next news of any shard, by the name that was asked for and its index.
         self._views: dict[tuple[str, str], View] = {}
-        self._earlier_views: dict[tuple[str, str], View] = {}
+        # Of indexes, with what they were counted in.
+        self._statistics: dict[str, tuple[Counted, KnownStatistics]] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -117,11 +117,7 @@ class Topology:
     def _view(self, name: str, collection: str) -> View:
         view = self._views.get((name, collection))
         if view is None:
-            view = self._look(name, collection)
-            earlier = self._earlier_views.get((name, collection))
-            if earlier is not None and earlier.holds_the_same(view):
-                view = replace(view, statistics=earlier.statistics)
-            self._views[name, collection] = view
+            view = self._views[name, collection] = self._look(name, collection)
         return view
 
     def _look(self, name: str, collection: str) -> View:
@@ -153,8 +149,20 @@ class Topology:
             sparse_encoder=peer_states.sparse_encoder(newest),
             search_defaults=peer_states.search_defaults(newest),
             schemas=peer_states.schemas(collection, states, holders),
-            statistics=KnownStatistics(peer_states.analyzer(newest)),
+            statistics=self._known_statistics(collection, states),
         )
+
+    def _known_statistics(
+        self, collection: str, states: Mapping[int, CollectionState]
+    ) -> KnownStatistics:
+        """Those from queries before, if they were counted in the same generations."""
+        counted = peer_states.counted(states)
+        before = self._statistics.get(collection)
+        if before is not None and before[0] == counted:
+            return before[1]
+        known = KnownStatistics(peer_states.analyzer(states.values()))
+        self._statistics[collection] = counted, known
+        return known
 
     async def view_covering(
         self, collection: str, position: Position, deadline: Deadline
@@ -221,7 +229,9 @@ class Topology:
         )
 
     def _notify(self) -> None:
-        self._views, self._earlier_views = {}, self._views
+        self._views.clear()
+        for gone in self._statistics.keys() - {n for peer in self._peers for n in peer.states}:
+            del self._statistics[gone]
         self._names.look([peer.names for peer in self._peers if peer.connected])
         self._wake()
 

@@ -68,8 +68,8 @@ class View:
 
     `name` is what the caller calls it, `collection` what shards call the index that answers. Its
     vectors have `dimension` components (0: as many as the encoder gives). `schemas` are of the
-    shards that have said what attributes their documents have. `statistics` are those of
-    these generations of all shards together, as far as they are known.
+    shards that have said what attributes their documents have. `statistics` are what is known of
+    words in these generations of all shards together.
     """
 
     name: str
@@ -84,13 +84,9 @@ class View:
     statistics: KnownStatistics = field(default_factory=KnownStatistics)
 
     @property
-    def generations(self) -> Sequence[Generation]:
+    def generations(self) -> list[Generation]:
         """Those of the shards, in their order."""
         return [(target.epoch, target.generation) for target in self.targets]
-
-    def holds_the_same(self, other: View) -> bool:
-        """Whether the other sees the very same documents, perhaps elsewhere."""
-        return (self.uid, self.generations) == (other.uid, other.generations)
 
     @property
     def legs(self) -> frozenset[str]:

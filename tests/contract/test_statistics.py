@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytest_asyncio
@@ -38,6 +39,11 @@ class Served:
         if not self.topology.serves("ships"):
             return False
         return all(target.order() for target in self.topology.view("ships").targets)
+
+    def has_boats(self, generations: Sequence[tuple[int, int]]) -> bool:
+        if self.topology.serves_nowhere("boats"):
+            return False
+        return self.topology.view("boats").generations == generations
 
 
 @pytest_asyncio.fixture
@@ -93,11 +99,15 @@ async def test_words_that_were_counted_are_not_asked_for_again(served: Served) -
     assert (total, missing) == (before, ())
 
 
-async def test_counts_outlive_news_of_other_things(served: Served) -> None:
+async def test_counts_outlive_news_of_other_things(served: Served, tmp_path: Path) -> None:
     view = served.topology.view("ships")
     await gather_statistics(view, "rafts", Deadline.after(SECONDS))
-    await served.shards[1].stop(0)
-    assert await served.topology.until(lambda: not served.all_connected(), SECONDS)
+    boats = Publisher(tmp_path / "index", "boats", uid="uid-2")
+    for id in ("a", "b"):
+        boats.put(id, "a boat")
+        manifest = boats.publish()
+        wanted = [(manifest.epoch, manifest.generation)]
+        assert await served.topology.until(partial(served.has_boats, wanted), SECONDS)
 
     later = served.topology.view("ships")
 
@@ -113,7 +123,7 @@ async def test_words_are_counted_again_in_a_new_generation(served: Served) -> No
     served.publishers[1].put("d", "a raft once more")
     served.publishers[1].publish()
     assert await served.topology.until(
-        lambda: not served.topology.view("ships").holds_the_same(view), SECONDS
+        lambda: served.topology.view("ships").generations != view.generations, SECONDS
     )
 
     later = served.topology.view("ships")
@@ -132,6 +142,18 @@ async def test_a_sum_that_lacks_a_shard_is_not_kept(served: Served) -> None:
 
         assert total == FIRST
         assert len(missing) == 1
+
+
+async def test_a_sum_of_other_generations_is_not_kept(served: Served) -> None:
+    view = served.topology.view("ships")
+    gone = [replace(target, generation=target.generation + 7) for target in view.targets]
+
+    total, missing = await gather_statistics(
+        replace(view, targets=gone), "rafts", Deadline.after(SECONDS)
+    )
+
+    assert (total is not None, missing) == (True, [])
+    assert view.statistics.known("rafts") is None
 
 
 async def test_a_shard_that_does_not_answer_is_named_and_the_others_are_used(

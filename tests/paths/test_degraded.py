@@ -146,13 +146,15 @@ async def test_a_stopped_shard_does_not_hold_up_the_others(family: Family, colle
 
     os.kill(pid, signal.SIGSTOP)
     try:
-        reply = await family.search(collection, "word", page_size=20)
+        reply = await family.search(collection, "word number", page_size=20)
+        counted = await family.search(collection, "word", page_size=20)
     finally:
         os.kill(pid, signal.SIGCONT)
 
     # Nobody waits until half of the time is over.
     stages = ("STATISTICS", "LEXICAL", "DENSE")
     assert labels(reply) == {(stage, "SHARD_UNAVAILABLE") for stage in stages}
+    assert labels(counted) == {(stage, "SHARD_UNAVAILABLE") for stage in stages[1:]}
     assert {hit.provenance.shard for hit in reply.hits} == {1}
     await until(family, collection, lambda reply: not reply.degraded)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 
@@ -91,15 +92,39 @@ def test_no_more_words_are_kept_than_there_is_room_for(monkeypatch: pytest.Monke
     assert words.known("raft") is None
 
 
+GERMAN = settings_to_proto(LexicalSettings("de"))
+ENGLISH_WORDS = settings_to_proto(ENGLISH)
+
+
 def test_shards_say_what_a_word_is() -> None:
-    german = LexicalSettings("de")
-    state = CollectionState(lexical=settings_to_proto(german))
+    states = [CollectionState(uid="u", shard=shard, lexical=GERMAN) for shard in range(2)]
 
-    assert peer_states.analyzer(state) is analyzer_of(german)
+    assert peer_states.analyzer(states) is analyzer_of(LexicalSettings("de"))
 
 
-@pytest.mark.parametrize("lexical", [None, lexical_pb2.LexicalSettings(language="tlh")])
-def test_a_shard_of_another_release_may_say_nothing_of_use(
-    lexical: lexical_pb2.LexicalSettings | None,
-) -> None:
-    assert peer_states.analyzer(CollectionState(lexical=lexical)) is None
+@pytest.mark.parametrize(
+    "states",
+    [
+        [],
+        [CollectionState(), CollectionState()],
+        [CollectionState(lexical=lexical_pb2.LexicalSettings(language="tlh"))],
+        [CollectionState(lexical=GERMAN), CollectionState()],
+        [CollectionState(lexical=GERMAN), CollectionState(lexical=ENGLISH_WORDS)],
+        [CollectionState(uid="u", lexical=GERMAN), CollectionState(uid="v", lexical=GERMAN)],
+    ],
+    ids=["no shard", "earlier release", "later release", "one earlier", "disagreement", "two uids"],
+)
+def test_shards_that_do_not_agree_on_words_are_asked(states: Sequence[CollectionState]) -> None:
+    assert peer_states.analyzer(states) is None
+
+
+def test_counts_depend_on_all_that_shards_say_of_an_index() -> None:
+    fields: dict[str, Any] = {"uid": "u", "epoch": 1, "generation": 2, "lexical": GERMAN}
+    state = CollectionState(**fields)
+    changes = ({"uid": "v"}, {"epoch": 2}, {"generation": 3}, {"lexical": ENGLISH_WORDS})
+    others = [CollectionState(**(fields | change)) for change in changes]
+
+    assert peer_states.counted({0: state}) == peer_states.counted({0: CollectionState(**fields)})
+    for other in others:
+        assert peer_states.counted({0: state}) != peer_states.counted({0: other})
+    assert peer_states.counted({0: state}) != peer_states.counted({0: state, 1: state})
