@@ -1,12 +1,11 @@
-"""The messages of a hybrid query without the work between them: what no service so shaped can save.
+"""The messages of a hybrid query without the work between them: services so shaped need as many.
 
     client -> gateway -> Triton, then -> every shard: the vector
                          meanwhile    -> every shard: a question, and another one
 
 Processes of their own that talk through grpc.aio as the services do, with shards over one stream
-each, in messages of about the same sizes. All that they compute is FAISS's search for the vector
-among as many as there are in the shards of the same run. No words are looked up, nothing is parsed,
-checked, fused or counted.
+each. All that they compute is FAISS's search for the vector in a flat index of as many as there are
+in the shards of the same run. No words are looked up, nothing is parsed, checked, fused or counted.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import multiprocessing
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -31,9 +31,10 @@ Ask = Callable[[bytes], bytes]
 _SERVICE, _METHOD = "Chain", "Ask"
 _PATH = f"/{_SERVICE}/{_METHOD}"
 _WINDOW = 100
-_QUESTION = bytes(200)
-# A window of ids with their scores; ten documents.
-_ANSWER, _REPLY = bytes(4_000), bytes(8_000)
+_WORDS, _QUESTION = bytes(100), bytes(300)
+# Counts of some words; a window of ids with their scores; ten documents.
+_COUNTS, _ANSWER, _REPLY = bytes(200), bytes(4_000), bytes(8_000)
+_SECONDS = 10.0
 
 
 @contextmanager
@@ -46,8 +47,7 @@ def chained(triton: str, model: str, dimension: int, rows: Sequence[int]) -> Ite
         shards = [stack.enter_context(_process(_shard, count, dimension)) for count in rows]
         gateway = stack.enter_context(_process(_gateway, triton, model, shards))
         channel = stack.enter_context(grpc.insecure_channel(gateway, options=list(CHANNEL_OPTIONS)))
-        ask: Any = channel.unary_unary(_PATH)
-        yield ask
+        yield partial(channel.unary_unary(_PATH), timeout=_SECONDS)
 
 
 @contextmanager
@@ -73,7 +73,7 @@ def _shard(told: Connection, rows: int, dimension: int) -> None:
         async for question in questions:
             if len(question) > len(_QUESTION):
                 index.search(np.frombuffer(question, np.float32)[np.newaxis], _WINDOW)
-            yield _ANSWER
+            yield _COUNTS if len(question) == len(_WORDS) else _ANSWER
 
     asyncio.run(_serve(told, grpc.stream_stream_rpc_method_handler(answer)))
 
@@ -86,12 +86,12 @@ def _gateway(told: Connection, triton: str, model: str, shards: Sequence[str]) -
         async def ask_all(question: bytes) -> None:
             await asyncio.gather(*(line.ask(question) for line in lines))
 
-        async def ask_twice() -> None:
-            await ask_all(_QUESTION)
+        async def search_words() -> None:
+            await ask_all(_WORDS)
             await ask_all(_QUESTION)
 
         async def search(ids: bytes, _: object) -> bytes:
-            meanwhile = asyncio.create_task(ask_twice())
+            meanwhile = asyncio.create_task(search_words())
             response = await stub.ModelInfer(_request(model, ids))
             await ask_all(response.raw_output_contents[0])
             await meanwhile
