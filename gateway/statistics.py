@@ -38,10 +38,8 @@ async def gather_statistics(
         lambda target, line: line.count_terms(ask(target), deadline.remaining()),
     )
     total = added_up(reply.statistics for reply in gathered.replies.values())
-    used = [
-        (reply.generation.epoch, reply.generation.generation) for reply in gathered.replies.values()
-    ]
-    if used == view.generations:
+    used = [reply.generation for reply in gathered.replies.values()]
+    if [(each.epoch, each.generation) for each in used] == view.generations:
         view.statistics.learn(total)
     return total if total.document_count else None, gathered.missing
 

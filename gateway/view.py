@@ -49,12 +49,16 @@ class Target:
             if even_silent or not holder.peer.pulse.silent:
                 return await watched(holder.peer, call)
         order = self.order(even_silent=even_silent)
-        return await self.replicas.ask(order, (self.epoch, self.generation), kind, call)
+        return await self.replicas.ask(order, self.wanted, kind, call)
 
     def order(self, *, even_silent: bool = False) -> list[Peer]:
         """The replicas to ask, best first."""
-        wanted = (self.epoch, self.generation)
-        return self.replicas.order(self.holders, wanted, even_silent=even_silent)
+        return self.replicas.order(self.holders, self.wanted, even_silent=even_silent)
+
+    @property
+    def wanted(self) -> Generation:
+        """What it is asked for."""
+        return self.epoch, self.generation
 
     @property
     def is_silent(self) -> bool:
@@ -86,7 +90,7 @@ class View:
     @property
     def generations(self) -> list[Generation]:
         """Those of the shards, in their order."""
-        return [(target.epoch, target.generation) for target in self.targets]
+        return [target.wanted for target in self.targets]
 
     @property
     def legs(self) -> frozenset[str]:
