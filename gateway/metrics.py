@@ -94,6 +94,13 @@ class GatewayMetrics:
             registry=self.registry,
         )
         self.embedding_cache_lookups = Bound(lookups, [("hit",), ("shared",), ("miss",)])
+        word_lookups = Counter(
+            "trireme_gateway_word_statistics_lookups_total",
+            "Queries of several shards by whether all words' counts were known, or shards asked.",
+            ("outcome",),
+            registry=self.registry,
+        )
+        self.word_statistics_lookups = Bound(word_lookups, [("hit",), ("miss",)])
         self.embedding_cache_evictions = Counter(
             "trireme_gateway_embedding_cache_evictions_total",
             "Embeddings that left the cache to make room.",

@@ -55,6 +55,7 @@ class Topology:
         self._views: dict[tuple[str, str], View] = {}
         # Of indexes, with what they were counted in.
         self._statistics: dict[str, tuple[Counted, KnownStatistics]] = {}
+        self._lookups = metrics.word_statistics_lookups
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -160,7 +161,8 @@ class Topology:
         before = self._statistics.get(collection)
         if before is not None and before[0] == counted:
             return before[1]
-        known = KnownStatistics(peer_states.analyzer(states.values()))
+        analyzer = peer_states.analyzer(states.values())
+        known = KnownStatistics(analyzer, self._lookups)
         self._statistics[collection] = counted, known
         return known
 

@@ -12,6 +12,7 @@ from core.languages import CJK, ENGLISH, LexicalSettings
 from core.lexical_wire import settings_to_proto
 from gateway import known_statistics, peer_states
 from gateway.known_statistics import KnownStatistics
+from gateway.metrics import GatewayMetrics
 from trireme.shard.v1.shard_pb2 import CollectionState, LexicalStatistics
 from trireme.v1 import lexical_pb2
 
@@ -128,3 +129,15 @@ def test_counts_depend_on_all_that_shards_say_of_an_index() -> None:
     for other in others:
         assert peer_states.counted({0: state}) != peer_states.counted({0: other})
     assert peer_states.counted({0: state}) != peer_states.counted({0: state, 1: state})
+
+
+def test_lookups_are_counted_by_whether_the_words_were_known() -> None:
+    metrics = GatewayMetrics()
+    words = KnownStatistics(analyzer_of(ENGLISH), metrics.word_statistics_lookups)
+    words.learn(statistics({"raft": 3}))
+    for query in ("raft", "rafts", "raft galley"):
+        words.known(query)
+
+    name = "trireme_gateway_word_statistics_lookups_total"
+    found = [metrics.registry.get_sample_value(name, {"outcome": o}) for o in ("hit", "miss")]
+    assert found == [2, 1]
