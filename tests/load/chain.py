@@ -11,7 +11,6 @@ in the shards of the same run. No words are looked up, nothing is parsed, checke
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -25,6 +24,7 @@ import numpy as np
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from core.rpc import CHANNEL_OPTIONS
+from tests.load.processes import process_of, serve
 
 Ask = Callable[[bytes], bytes]
 
@@ -44,25 +44,10 @@ def chained(triton: str, model: str, dimension: int, rows: Sequence[int]) -> Ite
     Gives what sends a query through it: its token ids, special ones too, as int64.
     """
     with ExitStack() as stack:
-        shards = [stack.enter_context(_process(_shard, count, dimension)) for count in rows]
-        gateway = stack.enter_context(_process(_gateway, triton, model, shards))
+        shards = [stack.enter_context(process_of(_shard, count, dimension)) for count in rows]
+        gateway = stack.enter_context(process_of(_gateway, triton, model, shards))
         channel = stack.enter_context(grpc.insecure_channel(gateway, options=list(CHANNEL_OPTIONS)))
         yield partial(channel.unary_unary(_PATH), timeout=_SECONDS)
-
-
-@contextmanager
-def _process(role: Callable[..., None], *arguments: object) -> Iterator[str]:
-    """The address of a role that runs in a process of its own."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=role, args=(theirs, *arguments), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        yield ours.recv()
-    finally:
-        process.kill()
-        process.join()
 
 
 def _shard(told: Connection, rows: int, dimension: int) -> None:
@@ -107,10 +92,7 @@ async def _serve(told: Connection, handler: grpc.RpcMethodHandler[Any, Any]) -> 
     server.add_generic_rpc_handlers(
         [grpc.method_handlers_generic_handler(_SERVICE, {_METHOD: handler})]
     )
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    told.send(f"127.0.0.1:{port}")
-    await server.wait_for_termination()
+    await serve(told, server)
 
 
 class _Line:

@@ -1,6 +1,7 @@
 """What three times its capacity does to a cluster, and how soon all is as before.
 
-    python -m tests.load.overload [--seconds 60] [--real-time] [--rerank] [--corpus FILE.jsonl.gz]
+    python -m tests.load.overload [--seconds 60] [--real-time] [--bystander] [--rerank]
+        [--corpus FILE.jsonl.gz]
 
 Models and indexes are real, queries are all different, arrivals are at random moments and wait
 for nobody (an open loop, in a process of its own). First the capacity: the most that clients get
@@ -10,7 +11,8 @@ and `goodput_of_what_was_left` allows for that, by the processor time that they 
 --real-time they never wait for a core, as if they had one of their own: what is left of a latency
 is the cluster's. A machine that slows down between two measurements spoils what is made of both:
 the capacity is measured again at the end, and `stolen_seconds` of processor time went to others on
-the same host in the flood.
+the same host in the flood. With --bystander a process that does nothing but refuse is asked 40
+times a second beside the flood (tests.load.bystander): what that takes is not the gateway's doing.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +40,10 @@ from deploy.cli.lines import read_documents
 from deploy.load.crew import Crew
 from deploy.load.scenario import Shape
 from deploy.load.sender import Target
-from deploy.load.tally import Tally
+from deploy.load.tally import Histogram, Tally
 from deploy.local.cluster import Cluster, ClusterConfig
 from deploy.local.demo import write_docstrings
+from tests.load.bystander import bystander
 from tests.load.closed_loop import closed_loop
 from tests.load.memory import peak_of
 from tests.load.report import rounded
@@ -48,6 +53,8 @@ COLLECTION = "overload"
 CLIENTS = (2, 4, 8)
 CAPACITY_SECONDS = 8.0
 USUAL, FLOOD = 0.7, 3.0
+# To the bystander: enough for a p99, and next to nothing beside the flood.
+BESIDE_PER_SECOND = 40.0
 RECOVERY_SECONDS = 12
 # A refused client of the closed loop asks again after this.
 AGAIN_SECONDS = 0.05
@@ -57,12 +64,13 @@ SHED = "OVERLOADED"
 
 @dataclass(frozen=True)
 class Rig:
-    """The cluster under test, who sends the load, and what is asked."""
+    """The cluster under test, who sends the load, what is asked, and who asks a bystander."""
 
     cluster: Cluster
     crew: Crew
     shape: Shape
     queries: Sequence[str]
+    beside: Crew | None = None
 
     def gateway_peak(self) -> int:
         """The most bytes that the gateway ever held."""
@@ -73,6 +81,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--real-time", action="store_true", help="takes root or CAP_SYS_NICE")
+    parser.add_argument("--bystander", action="store_true", help="measure the soonest refusal")
     parser.add_argument("--rerank", action="store_true", help="rerank 20 documents of each search")
     parser.add_argument("--corpus", type=Path, help="JSON lines, plain or .gz")
     options = parser.parse_args()
@@ -93,8 +102,14 @@ def main() -> None:
                 queries=(queries := tuple(_queries(corpus))),
                 deadline=DEADLINE_SECONDS,
             )
-            with Crew(target, real_time=options.real_time) as crew:
-                figures = _measure(Rig(cluster, crew, shape, queries), options.seconds)
+            with ExitStack() as stack:
+                crew = stack.enter_context(Crew(target, real_time=options.real_time))
+                rig = Rig(cluster, crew, shape, queries)
+                if options.bystander:
+                    access = Access(stack.enter_context(bystander()))
+                    beside = Crew(replace(target, access=access), real_time=options.real_time)
+                    rig = replace(rig, beside=stack.enter_context(beside))
+                figures = _measure(rig, options.seconds)
     print(json.dumps(rounded(figures), indent=2))
 
 
@@ -108,7 +123,7 @@ def _measure(rig: Rig, seconds: float) -> dict[str, Any]:
     capacity, generator = _capacity(rig)
     usual = rig.crew.send(USUAL * capacity, seconds, seed=1)
     before, stolen = rig.gateway_peak(), _stolen_seconds()
-    flood = rig.crew.send(FLOOD * capacity, seconds, seed=2)
+    flood, beside = _flood(rig, FLOOD * capacity, seconds)
     stolen = _stolen_seconds() - stolen
     usual_p99, flood_p99 = usual.answered.percentile(99), flood.answered.percentile(99)
     assert usual_p99, "nothing was answered"
@@ -125,10 +140,20 @@ def _measure(rig: Rig, seconds: float) -> dict[str, Any]:
         "stolen_seconds": stolen,
         "shed_p50_ms": flood.failed[SHED].percentile(50),
         "shed_p99_ms": flood.failed[SHED].percentile(99),
+        "bystander": {"p50_ms": beside.percentile(50), "p99_ms": beside.percentile(99)},
         "gateway_peak_megabytes": {"before": before / 1e6, "after": rig.gateway_peak() / 1e6},
         "seconds_to_normal": _seconds_to_normal(rig, capacity, usual),
         "capacity_per_second_afterwards": _capacity(rig)[0],
     }
+
+
+def _flood(rig: Rig, rate: float, seconds: float) -> tuple[Tally, Histogram]:
+    """What became of the flood, and how soon a bystander refused meanwhile, if there is one."""
+    if rig.beside is None:
+        return rig.crew.send(rate, seconds, seed=2), Histogram()
+    with ThreadPoolExecutor(1) as pool:
+        beside = pool.submit(rig.beside.send, BESIDE_PER_SECOND, seconds, seed=3)
+        return rig.crew.send(rate, seconds, seed=2), beside.result().failed[SHED]
 
 
 def _capacity(rig: Rig) -> tuple[float, float]:
